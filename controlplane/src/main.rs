@@ -1,0 +1,2 @@
+//! sixwire.
+fn main() {}
