@@ -1,2 +1,3 @@
-//! sixwire.
+//! `sixwire`: the agent and its command line.
+
 fn main() {}

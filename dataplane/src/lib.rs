@@ -1,1 +1,1 @@
-//! sixwire.
+//! The data plane: the kernel and the embedded WireGuard.

@@ -60,7 +60,7 @@ impl Add for Cost {
 }
 
 fn number_or_infinity(value: u16, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    if value == u16::MAX { f.pad("infinity") } else { value.fmt(f) }
+    if value == u16::MAX { f.pad("infinity") } else { fmt::Display::fmt(&value, f) }
 }
 
 impl fmt::Display for Metric {

@@ -1,1 +1,1 @@
-//! sixwire.
+//! The registry: certifies nodes and introduces them to each other.

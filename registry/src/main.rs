@@ -1,2 +1,3 @@
-//! sixwire.
+//! `sixwire-registry`: the registry and its command line.
+
 fn main() {}

@@ -1,1 +1,1 @@
-//! sixwire.
+//! Labs, peers, simulator, demo and benches.

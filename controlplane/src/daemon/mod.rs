@@ -1,0 +1,1 @@
+//! Drivers: sockets, clock, kernel writer, registry client, local API.
