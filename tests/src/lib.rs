@@ -1,1 +1,5 @@
 //! Labs, peers, simulator, demo and benches.
+
+pub mod clock;
+pub mod lab;
+pub mod ping;
