@@ -84,6 +84,28 @@ impl Record {
         times
     }
 
+    /// When the first answer arrived.
+    #[must_use]
+    pub fn first_answer(&self) -> Option<Duration> {
+        let answer = |probe: &Probe| Some(probe.sent + probe.round_trip()?);
+        self.probes.iter().filter_map(answer).min()
+    }
+
+    /// How many of the last probes were answered, one after the other.
+    #[must_use]
+    pub fn run_of_answers(&self) -> usize {
+        let settled =
+            self.probes.iter().rev().skip_while(|probe| probe.outcome == Outcome::Unanswered);
+        settled.take_while(|probe| probe.round_trip().is_some()).count()
+    }
+
+    /// The same record without what was sent before `time`.
+    #[must_use]
+    pub fn since(&self, time: Duration) -> Self {
+        let probes = self.probes.iter().filter(|probe| probe.sent >= time);
+        Self { probes: probes.copied().collect() }
+    }
+
     /// Whether a probe sent at or after `time` was answered.
     #[must_use]
     pub fn answered_since(&self, time: Duration) -> bool {
