@@ -11,7 +11,7 @@ use crate::lab::{Families, Gate, Lab, Namespace, Node, Plane, Process, Underlay,
 use crate::network::wait_answers;
 use crate::ping::Flow;
 
-pub(super) const NAME: &str = "WireGuard by hand, babeld 1.12 with its defaults";
+pub(super) const NAME: &str = "tunnels made by hand before, then Debian's babeld with its defaults";
 
 /// Full mesh of all nodes but the pair behind the same gateway, on the underlay our own network gets.
 pub(super) struct Baseline {
