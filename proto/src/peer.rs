@@ -39,7 +39,10 @@ pub enum Request {
     TunnelRequest(TunnelRequest),
     /// I am taking our tunnel down.
     #[serde(rename = "tunnel.close")]
-    TunnelClose,
+    TunnelClose {
+        /// UDP port of the receiver's end, so that an older tunnel is told from its successor.
+        port: u16,
+    },
     /// Where can you be reached, where do you see me, and whom else do you know?
     #[serde(rename = "address.ask")]
     AddressAsk,
@@ -135,6 +138,8 @@ pub struct TunnelRequest {
     /// other end can tell.
     #[serde(default)]
     pub addresses: Vec<IpAddr>,
+    /// UDP port of this node's signalling, which the tunnel's link-local address answers on too.
+    pub signalling_port: u16,
     /// Largest packet inside, octets. The smaller of both ends holds.
     pub mtu: u16,
 }
