@@ -329,3 +329,6 @@ impl Writer {
 fn require(condition: bool) -> Result<(), Unencodable> {
     if condition { Ok(()) } else { Err(Unencodable) }
 }
+
+#[cfg(test)]
+mod tests;
