@@ -4,6 +4,16 @@
 //! [`Writer`] packs them back, with compression. State that lives within one packet (RFC 8966 §4.5)
 //! stays in here, so that a core never sees it.
 
+mod address;
+mod cursor;
+mod error;
+mod packet;
+mod parser_state;
+mod reader;
+mod sub_tlv;
+mod tlv_type;
+mod writer;
+
 use std::net::{IpAddr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
@@ -13,6 +23,11 @@ use crate::metric::{Cost, Metric};
 use crate::prefix::Prefix;
 use crate::router_id::RouterId;
 use crate::seqno::Seqno;
+
+pub use error::{PacketError, TlvError};
+pub use packet::Packet;
+pub use reader::{Reader, read};
+pub use writer::{Full, GREATEST_LIMIT, LEAST_LIMIT, Writer};
 
 /// The UDP port of Babel (RFC 8966 §4).
 pub const PORT: u16 = 6696;
