@@ -1,1 +1,3 @@
 //! Drivers: sockets, clock, kernel writer, registry client, local API.
+
+pub mod config;
