@@ -1,3 +1,5 @@
 //! Drivers: sockets, clock, kernel writer, registry client, local API.
 
+pub mod clock;
 pub mod config;
+pub mod store;

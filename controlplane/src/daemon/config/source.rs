@@ -42,7 +42,10 @@ impl Source {
             let path = self.table().map(|table| path_at(table.get_ref(), offset));
             let key = path.unwrap_or_default().join(".");
             let problem = explain(error.message());
-            let problem = if key.is_empty() { problem } else { format!("{key}: {problem}") };
+            let problem = match key.as_str() {
+                "" => format!("{problem}: {}", self.line(offset)),
+                key => format!("{key}: {problem}"),
+            };
             self.at(offset, problem)
         })
     }
@@ -55,6 +58,12 @@ impl Source {
 
     fn table(&self) -> Option<Spanned<DeTable<'_>>> {
         DeTable::parse(&self.text).ok()
+    }
+
+    /// The line around `offset`, for errors that no key can be named for.
+    fn line(&self, offset: usize) -> &str {
+        let start = self.text[..offset].rfind('\n').map_or(0, |end| end + 1);
+        self.text[start..].lines().next().unwrap_or_default().trim()
     }
 
     fn at(&self, offset: usize, problem: String) -> ConfigError {

@@ -178,7 +178,7 @@ fn mistakes_are_named_with_file_line_and_key() {
         ("[[babel.interface]]\ncost = 1", "line 1: babel.interface: missing field `name`"),
         ("[babel]\ninterface = [{name=\"a\"},{name=\"a\"}]", "babel.interface: a is listed twice"),
         ("[log]\nlevel = ", "/node.toml, line 2: string values must be quoted"),
-        ("table = 1\ntable = 2", "line 2: table: duplicate key"),
+        ("table = 1\ntable = 2", "line 2: duplicate key: table = 2"),
     ] {
         let error = load(text, Keys::default()).expect_err(text);
         assert!(error.contains(expected), "{text}\n gave: {error}\n want: {expected}");
