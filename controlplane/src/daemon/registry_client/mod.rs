@@ -176,15 +176,15 @@ impl RegistryClient {
             .connect(name, stream)
             .await
             .map_err(|reason| RegistryError::of_handshake(self.place(), &reason))?;
-        let broken =
-            |reason: hyper::Error| RegistryError::Broken { place: self.place(), reason };
+        let broken = |reason: hyper::Error| RegistryError::Broken { place: self.place(), reason };
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
         let answered = async {
             let response = sender.send_request(request).await.map_err(broken)?;
             let status = response.status();
             let body = Limited::new(response.into_body(), MESSAGE_LIMIT).collect().await;
-            let body = body.map_err(|_| RegistryError::NotARegistry { place: self.place(), status })?;
+            let body =
+                body.map_err(|_| RegistryError::NotARegistry { place: self.place(), status })?;
             Ok((status, body.to_bytes()))
         };
         // The connection is driven here, by nobody else, and ends with the answer.
@@ -207,7 +207,12 @@ impl RegistryClient {
         }
         let ErrorBody { code, message, time } =
             serde_json::from_slice(body).map_err(|_| foreign())?;
-        Err(RegistryError::Refused { place: self.place(), code, message: printable(&message), time })
+        Err(RegistryError::Refused {
+            place: self.place(),
+            code,
+            message: printable(&message),
+            time,
+        })
     }
 }
 

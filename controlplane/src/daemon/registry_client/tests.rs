@@ -91,7 +91,8 @@ fn http(status: &str, body: &str) -> String {
 }
 
 fn refusal(code: &str, time: u64) -> String {
-    let body = format!(r#"{{"code":"{code}","message":"no\u001b[1m, for a reason","time":{time}}}"#);
+    let body =
+        format!(r#"{{"code":"{code}","message":"no\u001b[1m, for a reason","time":{time}}}"#);
     http("403 Forbidden", &body)
 }
 
