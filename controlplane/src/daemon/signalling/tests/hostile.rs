@@ -22,6 +22,33 @@ async fn member(node: &Node) -> quinn::Connection {
 }
 
 #[tokio::test]
+async fn a_key_that_is_shown_and_not_owned_convinces_nobody() {
+    let forged = tls::Handshake::showing(&key(2).public(), &key(3)).unwrap();
+    let sockets = socket::bind(&[loopback()], None).unwrap();
+    let (endpoints, _) = endpoint::open(sockets, &key(3), &Limits::default()).unwrap();
+    let server = quinn::ServerConfig::with_crypto(Arc::new(forged.server().unwrap()));
+    endpoints[0].set_server_config(Some(server));
+    let a = Node::new(1);
+
+    let client = quinn::ClientConfig::new(Arc::new(forged.client().unwrap()));
+    let name = tls::expected_name(a.id);
+    let connection = endpoints[0].connect_with(client, a.addresses()[0], &name).unwrap();
+    if let Ok(connection) = connection.await {
+        // The client side of TLS 1.3 is done before the server has judged it.
+        timeout(PATIENCE, connection.closed()).await.unwrap();
+    }
+    until("a refuses the client", || a.counted("handshakes_failed") == 1).await;
+
+    let addresses = [endpoints[0].local_addr().unwrap()];
+    let accepting = tokio::spawn(async move { endpoints[0].accept().await.unwrap().await.err() });
+    let error = a.signalling.call(id(2), &addresses, Request::NodeInfo, PATIENCE).await;
+    let error = error.unwrap_err();
+    assert!(error.to_string().contains("BadSignature"), "{error}");
+    assert!(accepting.await.unwrap().is_some(), "the server saw the handshake fail");
+    assert_eq!(a.signalling.connections(), 0);
+}
+
+#[tokio::test]
 async fn nothing_is_answered_before_hello() {
     let mut a = Node::new(1);
     let huge = vec![b' '; stream::REQUEST_LIMIT + 1];
