@@ -94,7 +94,7 @@ async fn refuse(
     rejection: Rejection,
 ) -> Result<(), StreamError> {
     core.counters.add(Count::of(rejection.refusal()));
-    core.log(connection.remote_address(), "peer refused", &rejection);
+    core.log_peer(&connection, "peer refused", &rejection);
     let answer = refused(rejection.refusal(), rejection.to_string());
     let said = stream::write_answer(&mut send, &answer).await;
     if said.is_ok() {

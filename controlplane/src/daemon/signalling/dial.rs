@@ -11,10 +11,10 @@ use sixwire_proto::router_id::RouterId;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use super::call::CallError;
 use super::counters::Count;
 use super::session::{Origin, Session};
 use super::stream::{self, StreamError};
-use super::call::CallError;
 use super::{CloseCode, Core, canonical, tls};
 
 impl Core {

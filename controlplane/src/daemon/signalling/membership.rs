@@ -64,11 +64,7 @@ pub enum Rejection {
 impl Membership {
     /// What we say first.
     pub(super) fn hello(&self) -> Hello {
-        Hello {
-            protocol: PROTOCOL,
-            certificate: self.certificate.clone(),
-            epoch: self.state.epoch,
-        }
+        Hello { protocol: PROTOCOL, certificate: self.certificate.clone(), epoch: self.state.epoch }
     }
 
     /// The peer that said `hello` on a connection made with `key`.

@@ -120,7 +120,7 @@ impl Default for Limits {
 #[derive(Debug)]
 pub enum Event {
     /// A peer asks.
-    Request(Incoming),
+    Request(Box<Incoming>),
     /// A peer has a newer network state: ask it for that with `state.get`.
     NewerState {
         /// Who has it.
@@ -298,6 +298,17 @@ impl Core {
     /// Whether the daemon will get this.
     fn deliver(&self, event: Event) -> bool {
         self.events.try_send(event).is_ok()
+    }
+
+    /// As [`Self::log`], with the router-id of the key the peer has proven to own.
+    fn log_peer(&self, connection: &quinn::Connection, what: &'static str, reason: &dyn Display) {
+        let node = tls::peer_key(connection).and_then(|key| key.router_id().ok());
+        match node {
+            Some(node) => {
+                self.log(connection.remote_address(), what, &format_args!("{node}: {reason}"));
+            }
+            None => self.log(connection.remote_address(), what, reason),
+        }
     }
 
     fn log(&self, remote: SocketAddr, what: &'static str, reason: &dyn Display) {

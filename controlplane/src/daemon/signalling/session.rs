@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use quinn::{Connection, RecvStream, SendStream, VarInt};
-use sixwire_proto::peer::{Answer, MESSAGE_LIMIT, Refusal, Request};
+use sixwire_proto::peer::{Answer, Refusal, Request};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
@@ -98,11 +98,7 @@ async fn tell_epoch(core: Arc<Core>, session: Arc<Session>) {
     }
 }
 
-async fn serve(
-    core: Arc<Core>,
-    session: Arc<Session>,
-    (mut send, recv): (SendStream, RecvStream),
-) {
+async fn serve(core: Arc<Core>, session: Arc<Session>, (mut send, recv): (SendStream, RecvStream)) {
     let _held = session.hold();
     core.counters.add(Count::Request);
     if !core.still_admits(&session) {
@@ -121,7 +117,7 @@ async fn answer(core: &Core, session: &Session, recv: RecvStream) -> Option<Answ
     };
     let malformed = |text: String| {
         core.counters.add(Count::RequestMalformed);
-        core.log(session.connection.remote_address(), "request refused", &text);
+        core.log_peer(&session.connection, "request refused", &text);
         Some(refused(Refusal::Malformed, text))
     };
     match timeout(core.limits.request, stream::read_request(recv)).await {
@@ -141,7 +137,8 @@ async fn ask_daemon(core: &Core, session: &Session, request: Request) -> Answer 
     let (reply, answer) = oneshot::channel();
     let peer = session.peer.clone();
     let remote = canonical(session.connection.remote_address());
-    if !core.deliver(Event::Request(Incoming { peer, remote, request, reply })) {
+    let incoming = Box::new(Incoming { peer, remote, request, reply });
+    if !core.deliver(Event::Request(incoming)) {
         core.counters.add(Count::RequestBusy);
         return refused(Refusal::Busy, "too many requests are waiting");
     }
@@ -162,8 +159,7 @@ impl Core {
         };
         if !session.is_closed() {
             self.counters.add(Count::NoLongerAdmitted);
-            let remote = session.connection.remote_address();
-            self.log(remote, "connection closed", &rejection);
+            self.log_peer(&session.connection, "connection closed", &rejection);
             CloseCode::NotAdmitted.close(&session.connection);
         }
         false
@@ -173,4 +169,4 @@ impl Core {
 /// Requests a peer may have open at once.
 const STREAMS: u32 = 8;
 /// Octets a known peer may have on the way to us, unread.
-const RECEIVE_WINDOW: u32 = MESSAGE_LIMIT as u32;
+const RECEIVE_WINDOW: u32 = 1024 * 1024;

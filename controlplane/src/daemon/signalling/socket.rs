@@ -110,6 +110,18 @@ mod tests {
     }
 
     #[test]
+    fn the_mark_is_on_the_socket() {
+        let mark = NonZeroU32::new(0x6326).unwrap();
+        match bind(&["127.0.0.1:0".parse().unwrap()], Some(mark)) {
+            Ok(sockets) => {
+                assert_eq!(socket2::SockRef::from(&sockets[0]).mark().unwrap(), mark.get());
+            }
+            Err(BindError::Mark(_, error)) => println!("SKIP: no CAP_NET_ADMIN here: {error}"),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    #[test]
     fn an_address_of_another_machine_and_no_address_are_refused() {
         let error = bind(&["192.0.2.1:0".parse().unwrap()], None).unwrap_err();
         assert!(matches!(error, BindError::Socket(..)), "{error}");

@@ -34,10 +34,16 @@ impl Handshake {
     /// # Errors
     /// When the TLS library cannot take the key.
     pub(super) fn new(key: &SecretKey) -> Result<Self, rustls::Error> {
+        Self::showing(&key.public(), key)
+    }
+
+    /// A handshake that shows one key and signs with another; with any but its own half, the other
+    /// side has to notice.
+    pub(super) fn showing(shown: &PublicKey, key: &SecretKey) -> Result<Self, rustls::Error> {
         let provider = Arc::new(ring::default_provider());
         let pkcs8 = key.to_pkcs8();
         let signer = ring::sign::any_eddsa_type(&PrivatePkcs8KeyDer::from(pkcs8.as_slice()))?;
-        let shown = CertificateDer::from(subject_public_key_info(&key.public()));
+        let shown = CertificateDer::from(subject_public_key_info(shown));
         let certified = Arc::new(CertifiedKey::new(vec![shown], signer));
         let algorithms = provider.signature_verification_algorithms;
         Ok(Self { provider, certified, verifier: Arc::new(NodeKeyVerifier { algorithms }) })
