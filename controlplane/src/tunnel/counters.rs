@@ -41,7 +41,7 @@ pub enum DropReason {
     TooManyRecords,
     /// An address nobody can be reached at, or one too many for its peer.
     Address,
-    /// A record about this node or a revoked one.
+    /// It is about this node itself or a revoked one.
     Unwanted,
     /// The list of revoked nodes or of LAN neighbours is full.
     ListFull,

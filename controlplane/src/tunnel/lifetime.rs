@@ -32,6 +32,10 @@ impl Tunnels {
 
     /// A neighbour came.
     pub(super) fn neighbour_up(&mut self, node: RouterId, medium: Medium) {
+        // Two interfaces of this node on one LAN hear each other.
+        if node == self.params.own || self.peers.is_revoked(node) {
+            return self.counters.drop(DropReason::Unwanted);
+        }
         match medium {
             Medium::Tunnel => self.tunnel_up(node),
             Medium::Lan if self.links.lan.len() < MAX_LAN => {
@@ -144,6 +148,7 @@ impl Tunnels {
         if !self.peers.revoke(node) {
             self.counters.drop(DropReason::ListFull);
         }
+        self.links.lan.remove(&node);
         if let Some(dial) = self.links.dials.get_mut(&node) {
             dial.aim = Aim::Abandoned;
         }

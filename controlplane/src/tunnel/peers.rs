@@ -75,6 +75,14 @@ impl Known {
         self.retry_alone_at = now + wait.min(jitter(seed, ALONE_MAX));
     }
 
+    /// Routing reaches it again, so it lives: one more try soon, whatever came before.
+    fn appear(&mut self, now: Instant, soon: Duration) {
+        if self.failures > 0 && !self.reachable {
+            self.retry_at = self.retry_at.min(now + soon);
+        }
+        self.reachable = true;
+    }
+
     fn forgive(&mut self, now: Instant) {
         self.failures = 0;
         self.retry_at = now;
@@ -151,6 +159,20 @@ impl Peers {
         if known.addresses.first() != Some(&address) {
             known.addresses = join(&[address], &known.addresses);
             self.changed = true;
+        }
+    }
+
+    /// Routing has a route to the peer. Its wait is cut to about `soon`.
+    pub(super) fn appeared(
+        &mut self,
+        node: RouterId,
+        now: Instant,
+        soon: Duration,
+        seed: &mut Seed,
+    ) {
+        let soon = jitter(seed, soon);
+        if let Some(known) = self.known.get_mut(&node) {
+            known.appear(now, soon);
         }
     }
 

@@ -59,7 +59,7 @@ mod tests {
         let mut ports = Ports::new(10..=13, 2);
         let now = Instant(0);
         let free = |_: u16| false;
-        let mut take = |ports: &mut Ports| ports.allocate(now, free).unwrap();
+        let take = |ports: &mut Ports| ports.allocate(now, free).unwrap();
         assert_eq!([take(&mut ports), take(&mut ports), take(&mut ports)], [12, 13, 10]);
         ports.rest(11, now);
         assert_eq!(ports.allocate(now, |p| p == 12), Some(13));

@@ -81,9 +81,8 @@ impl Tunnels {
         if self.peers.get(node).is_none() && !self.admit(node, useless) {
             return self.counters.drop(DropReason::TableFull);
         }
-        if let Some(known) = self.peers.get_mut(node) {
-            known.reachable = true;
-        }
+        let soon = self.params.timers.backoff_min;
+        self.peers.appeared(node, self.now, soon, &mut self.seed);
     }
 
     /// Routing has no route to the node.
