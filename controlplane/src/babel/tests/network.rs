@@ -163,6 +163,10 @@ impl Network {
         &mut self.wires[wire]
     }
 
+    pub(crate) fn wires(&self) -> usize {
+        self.wires.len()
+    }
+
     pub(crate) fn between(&self, a: usize, b: usize) -> usize {
         let connects = |wire: &Wire| wire.ends.contains(&a) && wire.ends.contains(&b);
         self.wires.iter().position(connects).expect("a wire between the two")
