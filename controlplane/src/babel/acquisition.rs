@@ -23,6 +23,9 @@ impl Babel {
             return self.echoed(from, key, update);
         }
         let route = self.route_of(from, router_id, next_hop, update);
+        if self.table.of(key).is_some_and(|entry| !entry.is_feasible(&route)) {
+            self.count(DropReason::Unfeasible);
+        }
         let known = self.table.id(key).filter(|id| self.route_exists(*id, from));
         match known {
             Some(id) => self.refresh(id, route),

@@ -19,8 +19,8 @@ pub(super) struct Pending {
     pub(super) seqno: Seqno,
     /// Neighbours to be told of the answer.
     pub(super) askers: BTreeSet<NeighbourId>,
-    /// Neighbours it was sent to.
-    pub(super) asked: BTreeSet<NeighbourId>,
+    /// Neighbours it was sent to, and the number each had then, if known.
+    pub(super) asked: BTreeMap<NeighbourId, Option<Seqno>>,
     pub(super) sent: Instant,
     /// When it is sent again, or forgotten.
     due: Instant,
@@ -60,7 +60,7 @@ impl Pending {
     }
 
     fn new(seqno: Seqno, resends: Resends, due: Instant, now: Instant) -> Self {
-        let (askers, asked) = (BTreeSet::new(), BTreeSet::new());
+        let (askers, asked) = (BTreeSet::new(), BTreeMap::new());
         Self { seqno, askers, asked, sent: now, due, resends }
     }
 

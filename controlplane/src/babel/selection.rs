@@ -44,11 +44,16 @@ impl Babel {
         route.metric(self.neighbours.cost(route.neighbour))
     }
 
-    /// Selects anew for every prefix a neighbour has announced.
+    /// The cost of the link to a neighbour has changed: selects anew for every prefix it has announced, and
+    /// asks for those that would now be better.
     pub(super) fn reselect_all_of(&mut self, id: NeighbourId) {
-        let routes = self.neighbours.get(id).map(|neighbour| neighbour.routes.clone());
-        for entry in routes.unwrap_or_default() {
+        let entries = self.neighbours.get(id).map(|neighbour| neighbour.routes.clone());
+        for entry in entries.unwrap_or_default() {
             self.reselect(entry);
+            let route = self.table.get(entry).and_then(|entry| entry.route(id)).copied();
+            if let Some(route) = route {
+                self.ask_if_unfeasible(entry, &route);
+            }
         }
     }
 

@@ -40,9 +40,8 @@ impl Babel {
             });
         let known = source::of(&entry.sources, route.router_id).map(|one| one.distance.seqno);
         let starving = entry.selected.is_none();
-        self.count(DropReason::Unfeasible);
         if let (true, Some(known)) = (wanted, known) {
-            let first = self.ask((key, route.router_id), known.next(), route.neighbour);
+            let first = self.ask((key, route.router_id), known.next(), route);
             if let (true, Asked::First) = (starving, first) {
                 let (router_id, seqno) = (route.router_id, known.next());
                 self.outbox.event(Event::Starved { route: key, router_id, seqno });
@@ -50,13 +49,13 @@ impl Babel {
         }
     }
 
-    /// Sends a request of our own to one neighbour, unless it has just been sent there.
-    fn ask(&mut self, subject: Subject, seqno: Seqno, to: NeighbourId) -> Asked {
-        let now = self.now;
+    /// Sends a request of our own along a route, unless that was just done, and the number of the route has
+    /// not moved since: an originator that is far behind goes up by one for each request.
+    fn ask(&mut self, subject: Subject, seqno: Seqno, route: &Route) -> Asked {
+        let (now, to) = (self.now, route.neighbour);
         let known = self.requests.get(subject);
-        if known
-            .is_some_and(|one| one.covers(seqno) && one.is_fresh(now) && one.asked.contains(&to))
-        {
+        let stands = |one: &Pending| one.asked.get(&to) == Some(&Some(route.seqno));
+        if known.is_some_and(|one| one.covers(seqno) && one.is_fresh(now) && stands(one)) {
             return Asked::Again;
         }
         let first = known.is_none();
@@ -70,7 +69,7 @@ impl Babel {
             pending.asked = known.asked;
             pending.seqno = if known.seqno.is_newer_than(seqno) { known.seqno } else { seqno };
         }
-        pending.asked.insert(to);
+        pending.asked.insert(to, Some(route.seqno));
         let seqno = pending.seqno;
         self.insert_request(subject, pending);
         self.counters_mut().done(Done::RequestSent);
@@ -153,7 +152,7 @@ impl Babel {
         }
         let mut pending = Pending::passed_on(known, asked.seqno, now);
         pending.askers.insert(from);
-        pending.asked.insert(next);
+        pending.asked.insert(next, None);
         self.insert_request(subject, pending);
         self.counters_mut().done(Done::RequestForwarded);
         self.send_request(subject, asked.seqno, asked.hop_count - 1, next);
@@ -168,7 +167,7 @@ impl Babel {
         router_id: RouterId,
         known: Option<&Pending>,
     ) -> Option<NeighbourId> {
-        let asked = |id| known.is_some_and(|known| known.asked.contains(&id));
+        let asked = |id| known.is_some_and(|known| known.asked.contains_key(&id));
         let routes = entry.routes.iter().filter(|route| route.neighbour != from);
         let next = routes.filter(|route| self.metric(route).is_finite()).min_by_key(|route| {
             (
