@@ -10,6 +10,7 @@ use gotatun::tun::tun_async_device::TunDevice;
 use gotatun::tun::{IpRecv, IpSend, MtuWatcher};
 use gotatun::udp::socket::UdpSocketFactory;
 use nix::errno::Errno;
+use nix::net::if_::if_nametoindex;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -17,6 +18,7 @@ use crate::model::IfName;
 
 /// A running device. It ends by [`Self::stop`], or when its interface is deleted.
 pub(super) struct Running {
+    index: u32,
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
@@ -29,6 +31,7 @@ impl Running {
         configuration.tun_name(name.as_str()).mtu(mtu);
         let tun = gotatun::tun::tun::create_as_async(&configuration)
             .map_err(|error| format!("create TUN interface {name}: {error}"))?;
+        let index = if_nametoindex(name.as_str()).map_err(|error| error.to_string())?;
         let tun = TunDevice::from_tun_device(tun).map_err(|error| error.to_string())?;
         let uapi = UapiServer::default_unix_socket(name.as_str(), None, None)
             .map_err(|error| error.to_string())?;
@@ -41,17 +44,17 @@ impl Running {
             .map_err(|error| error.to_string())?;
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(run(device, stopped, socket_path(name)));
-        Ok(Self { stop, task })
+        Ok(Self { index, stop, task })
     }
 
-    /// Whether it still works.
-    pub(super) fn is_alive(&self) -> bool {
-        !self.task.is_finished()
+    /// Whether it still works, and the interface of that name is still its own.
+    pub(super) fn is_alive(&self, name: &IfName) -> bool {
+        !self.task.is_finished() && if_nametoindex(name.as_str()) == Ok(self.index)
     }
 
     /// Ends it.
     pub(super) async fn stop(self) {
-        let Self { stop, task } = self;
+        let Self { stop, task, .. } = self;
         // Either may have ended already; the outcome is the same.
         let _ = stop.send(());
         let _ = task.await;

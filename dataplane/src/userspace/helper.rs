@@ -121,7 +121,7 @@ impl Helper {
 
     async fn answer(&self, request: Request) -> Answer {
         let mut devices = self.devices.lock().await;
-        devices.retain(|_, device| device.is_alive());
+        stop_all(devices.extract_if(.., |name, device| !device.is_alive(name))).await;
         match request {
             Request::Create { name, mtu } => {
                 Answer { error: create(&mut devices, name, mtu).await.err(), ..Answer::default() }
@@ -134,12 +134,16 @@ impl Helper {
             }
             Request::List => Answer { error: None, names: devices.keys().cloned().collect() },
             Request::Stop => {
-                for device in std::mem::take(&mut *devices).into_values() {
-                    device.stop().await;
-                }
+                stop_all(std::mem::take(&mut *devices)).await;
                 Answer::default()
             }
         }
+    }
+}
+
+async fn stop_all(devices: impl IntoIterator<Item = (IfName, Running)>) {
+    for (_, device) in devices {
+        device.stop().await;
     }
 }
 

@@ -74,7 +74,8 @@ fn what_we_do_ourselves_is_not_told() {
     let settle = Arc::clone(&data);
     a.run(move || async move { settle.settle().await });
     // A later event of somebody else ends the wait.
-    a.sh("ip link add end type dummy");
+    a.sh("ip link add end type veth peer name other");
+    a.sh("ip link set other up");
     a.sh("ip link set end up");
     let told = a.run(move || async move {
         let mut events = events;

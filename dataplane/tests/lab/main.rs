@@ -2,6 +2,8 @@
 //!
 //! WireGuard is the embedded one; with `SIXWIRE_TEST_WIREGUARD=kernel` the kernel's, where it has one.
 
+#![expect(clippy::unwrap_used, reason = "a failure is a failed test")]
+
 mod adoption;
 mod events;
 mod node;

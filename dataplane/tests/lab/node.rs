@@ -26,16 +26,16 @@ use tempfile::TempDir;
 type Job = Box<dyn FnOnce(&tokio::runtime::Runtime) + Send>;
 
 /// Ends with its last handle; its helper with it.
-pub struct Node {
-    pub id: RouterId,
-    pub tid: i32,
+pub(crate) struct Node {
+    pub(crate) id: RouterId,
+    pub(crate) tid: i32,
     run_dir: TempDir,
     jobs: mpsc::Sender<Job>,
 }
 
 impl Node {
     /// A node whose router-id is eight times `octet`.
-    pub fn start(octet: u8) -> Arc<Self> {
+    pub(crate) fn start(octet: u8) -> Arc<Self> {
         let (jobs, inbox) = mpsc::channel::<Job>();
         let (report, started) = mpsc::channel();
         std::thread::spawn(move || {
@@ -53,7 +53,7 @@ impl Node {
     }
 
     /// Runs a future on the node.
-    pub fn run<T, F>(&self, work: impl FnOnce() -> F + Send + 'static) -> T
+    pub(crate) fn run<T, F>(&self, work: impl FnOnce() -> F + Send + 'static) -> T
     where
         T: Send + 'static,
         F: Future<Output = T>,
@@ -70,7 +70,7 @@ impl Node {
     }
 
     /// Runs a command on the node.
-    pub fn sh(&self, line: &str) -> String {
+    pub(crate) fn sh(&self, line: &str) -> String {
         let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
         let output =
             self.run(
@@ -85,7 +85,7 @@ impl Node {
         text
     }
 
-    pub fn options(&self) -> Options {
+    pub(crate) fn options(&self) -> Options {
         let dir = self.run_dir.path().to_owned();
         let program = PathBuf::from(env!("CARGO_BIN_EXE_sixwire-wireguard-helper"));
         let mut options = Options::new(dir.clone(), program, vec![dir.into()]);
@@ -96,11 +96,11 @@ impl Node {
         options
     }
 
-    pub fn open(&self) -> (Arc<Dataplane>, Events) {
+    pub(crate) fn open(&self) -> (Arc<Dataplane>, Events) {
         self.open_with(self.options())
     }
 
-    pub fn open_with(&self, options: Options) -> (Arc<Dataplane>, Events) {
+    pub(crate) fn open_with(&self, options: Options) -> (Arc<Dataplane>, Events) {
         self.run(move || async move {
             let (dataplane, events) = Dataplane::open(options).await.unwrap();
             (Arc::new(dataplane), events)
@@ -108,7 +108,7 @@ impl Node {
     }
 
     /// Observes, plans, applies; gives the changes made.
-    pub fn reconcile(&self, dataplane: &Arc<Dataplane>, desired: &Desired) -> Vec<Change> {
+    pub(crate) fn reconcile(&self, dataplane: &Arc<Dataplane>, desired: &Desired) -> Vec<Change> {
         let (dataplane, desired) = (Arc::clone(dataplane), desired.clone());
         self.run(move || async move {
             let changes = plan(&desired, &dataplane.observe().await.unwrap());
@@ -120,12 +120,12 @@ impl Node {
     }
 
     /// The changes that reconciling would make.
-    pub fn planned(&self, dataplane: &Arc<Dataplane>, desired: &Desired) -> Vec<Change> {
+    pub(crate) fn planned(&self, dataplane: &Arc<Dataplane>, desired: &Desired) -> Vec<Change> {
         let (dataplane, desired) = (Arc::clone(dataplane), desired.clone());
         self.run(move || async move { plan(&desired, &dataplane.observe().await.unwrap()) })
     }
 
-    pub fn apply(
+    pub(crate) fn apply(
         &self,
         dataplane: &Arc<Dataplane>,
         change: Change,
@@ -135,7 +135,7 @@ impl Node {
     }
 
     /// Sets routes, none of which may fail.
-    pub fn route(&self, dataplane: &Arc<Dataplane>, changes: Vec<RouteChange>) {
+    pub(crate) fn route(&self, dataplane: &Arc<Dataplane>, changes: Vec<RouteChange>) {
         let dataplane = Arc::clone(dataplane);
         self.run(move || async move {
             for outcome in dataplane.apply_routes(&changes).await {
@@ -145,7 +145,7 @@ impl Node {
     }
 
     /// Removes everything and ends the helper.
-    pub fn down(&self, dataplane: &Arc<Dataplane>) {
+    pub(crate) fn down(&self, dataplane: &Arc<Dataplane>) {
         self.reconcile(dataplane, &Desired::default());
         let dataplane = Arc::clone(dataplane);
         self.run(move || async move {
@@ -155,7 +155,7 @@ impl Node {
     }
 
     /// The first event that `pick` takes; those before it are dropped.
-    pub fn event(
+    pub(crate) fn event(
         &self,
         mut events: Events,
         pick: impl Fn(&KernelEvent) -> bool + Send + 'static,
@@ -170,12 +170,12 @@ impl Node {
         })
     }
 
-    pub fn run_dir(&self) -> &Path {
+    pub(crate) fn run_dir(&self) -> &Path {
         self.run_dir.path()
     }
 
     /// The process that holds the helper's lock.
-    pub fn helper_pid(&self) -> Option<i32> {
+    pub(crate) fn helper_pid(&self) -> Option<i32> {
         let lock = std::fs::metadata(self.run_dir().join("wireguard.lock")).ok()?;
         let inode = format!(":{}", lock.ino());
         let locks = std::fs::read_to_string("/proc/locks").unwrap();
@@ -186,28 +186,28 @@ impl Node {
         ours.next()?.nth(4)?.parse().ok()
     }
 
-    pub fn address(&self) -> std::net::IpAddr {
+    pub(crate) fn address(&self) -> std::net::IpAddr {
         self.prefix().node_address()
     }
 
-    pub fn prefix(&self) -> Prefix {
+    pub(crate) fn prefix(&self) -> Prefix {
         let octet = self.id.octets()[0];
         format!("fd00:0:0:{octet:x}::/64").parse().unwrap()
     }
 
-    pub fn key(&self) -> WgPrivateKey {
+    pub(crate) fn key(&self) -> WgPrivateKey {
         WgPrivateKey::from_octets([self.id.octets()[0]; 32])
     }
 
     /// A tunnel to `other` over the cable.
-    pub fn tunnel_to(&self, other: &Self, role: Role) -> (IfName, Tunnel) {
+    pub(crate) fn tunnel_to(&self, other: &Self, role: Role) -> (IfName, Tunnel) {
         let (name, mut tunnel) = self.tunnel_to_stranger(other.id.octets()[0]);
         tunnel.mark.role = role;
         (name, tunnel)
     }
 
     /// A tunnel to the node whose router-id is eight times `octet`, there or not.
-    pub fn tunnel_to_stranger(&self, octet: u8) -> (IfName, Tunnel) {
+    pub(crate) fn tunnel_to_stranger(&self, octet: u8) -> (IfName, Tunnel) {
         let node = RouterId::new([octet; 8]).unwrap();
         let peer = Peer {
             endpoint: Some(cable_endpoint(octet)),
@@ -223,12 +223,12 @@ impl Node {
         (IfName::tunnel(node, std::num::NonZeroU8::MIN), tunnel)
     }
 
-    pub fn cable_endpoint(&self) -> SocketAddr {
+    pub(crate) fn cable_endpoint(&self) -> SocketAddr {
         cable_endpoint(self.id.octets()[0])
     }
 
     /// Everything a node has before routes: its address, the catch of leaks, its tunnel.
-    pub fn desired(&self, tunnels: impl IntoIterator<Item = (IfName, Tunnel)>) -> Desired {
+    pub(crate) fn desired(&self, tunnels: impl IntoIterator<Item = (IfName, Tunnel)>) -> Desired {
         Desired {
             tunnels: tunnels.into_iter().collect(),
             addresses: [self.address()].into(),
@@ -248,7 +248,7 @@ impl Drop for Node {
 }
 
 /// A cable between two nodes, 192.0.2.N on each end.
-pub fn cable(a: &Node, b: &Node) {
+pub(crate) fn cable(a: &Node, b: &Node) {
     a.sh(&format!("ip link add cable type veth peer name cable netns {}", b.tid));
     for node in [a, b] {
         node.sh(&format!("ip addr add 192.0.2.{}/24 dev cable", node.id.octets()[0]));
@@ -257,7 +257,11 @@ pub fn cable(a: &Node, b: &Node) {
 }
 
 /// The route to `other` through the tunnel.
-pub fn route_to(node: &Node, other: &Node, link: sixwire_proto::link::LinkId) -> RouteChange {
+pub(crate) fn route_to(
+    node: &Node,
+    other: &Node,
+    link: sixwire_proto::link::LinkId,
+) -> RouteChange {
     let hop = sixwire_dataplane::model::NextHop {
         link,
         gateway: other.id.link_local().into(),
@@ -270,7 +274,7 @@ fn cable_endpoint(octet: u8) -> SocketAddr {
     (Ipv4Addr::new(192, 0, 2, octet), PORT).into()
 }
 
-pub fn public(octet: u8) -> WgPublicKey {
+pub(crate) fn public(octet: u8) -> WgPublicKey {
     WgPrivateKey::from_octets([octet; 32]).public()
 }
 
@@ -283,6 +287,6 @@ fn isolate() {
     mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), nothing).unwrap();
 }
 
-pub const PORT: u16 = 51820;
+pub(crate) const PORT: u16 = 51820;
 /// For every step; generous, since the machine may be busy.
 const LIMIT: Duration = Duration::from_secs(60);

@@ -12,7 +12,7 @@ fn an_interface_of_somebody_else_is_left_alone_and_named() {
     let [a, b] = [21, 22].map(Node::start);
     let (data, _) = a.open();
     let (name, tunnel) = a.tunnel_to(&b, Role::Dialled);
-    a.sh(&format!("ip link add {name} type dummy"));
+    a.sh(&format!("ip link add {name} type veth peer name other"));
     let before = a.sh("ip -o link");
     for change in [
         Change::CreateTunnel(name.clone(), tunnel),
@@ -53,7 +53,7 @@ fn a_tunnel_whose_making_was_cut_off_is_made_whole() {
     let (data, _) = a.open();
     let (name, tunnel) = a.tunnel_to(&b, Role::Dialled);
     // Of our group, without alias; of a kind that cannot be used, to be thorough.
-    a.sh(&format!("ip link add {name} group 6326 type dummy"));
+    a.sh(&format!("ip link add {name} group 6326 type veth peer name other"));
     let desired = a.desired([(name.clone(), tunnel)]);
     a.reconcile(&data, &desired);
     assert_eq!(a.planned(&data, &desired), []);

@@ -11,8 +11,9 @@ use sixwire_proto::link::LinkId;
 
 use crate::node::Node;
 
-fn dummy(node: &Node) -> LinkId {
-    node.sh("ip link add d0 type dummy");
+fn wire(node: &Node) -> LinkId {
+    node.sh("ip link add d0 type veth peer name d1");
+    node.sh("ip link set d1 up");
     node.sh("ip link set d0 up");
     let line = node.sh("ip -o link show d0");
     LinkId(line.split(':').next().unwrap().parse().unwrap())
@@ -30,7 +31,7 @@ fn key(prefix: &str, source: Option<&str>) -> RouteKey {
 #[test]
 fn every_kind_of_route_and_rule_is_read_back_as_it_was_set() {
     let a = Node::start(31);
-    let link = dummy(&a);
+    let link = wire(&a);
     let mut options = a.options();
     options.table = 1000;
     let (data, _) = a.open_with(options);
@@ -63,7 +64,7 @@ fn every_kind_of_route_and_rule_is_read_back_as_it_was_set() {
 #[test]
 fn a_route_is_replaced_without_a_gap() {
     let a = Node::start(32);
-    let link = dummy(&a);
+    let link = wire(&a);
     let (data, _) = a.open();
     // Sees the other's changes as somebody else's.
     let (_watch, events) = a.open();
@@ -98,7 +99,7 @@ fn a_route_is_replaced_without_a_gap() {
 #[test]
 fn ten_thousand_routes_are_a_matter_of_milliseconds() {
     let a = Node::start(33);
-    let link = dummy(&a);
+    let link = wire(&a);
     let (data, _) = a.open();
     let keys: Vec<_> = (0..10_000u32)
         .map(|n| key(&format!("fd00:7:{:x}:{:x}::/64", n >> 16, n & 0xffff), None))

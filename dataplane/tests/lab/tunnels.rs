@@ -10,16 +10,16 @@ use sixwire_proto::link::LinkId;
 
 use crate::node::{Node, PORT, cable, public, route_to};
 
-pub struct Pair {
-    pub a: Arc<Node>,
-    pub b: Arc<Node>,
-    pub data: [Arc<Dataplane>; 2],
-    pub desired: [Desired; 2],
-    pub name: IfName,
+pub(crate) struct Pair {
+    pub(crate) a: Arc<Node>,
+    pub(crate) b: Arc<Node>,
+    pub(crate) data: [Arc<Dataplane>; 2],
+    pub(crate) desired: [Desired; 2],
+    pub(crate) name: IfName,
 }
 
 /// Two nodes with a tunnel and routes to each other; b echoes what it gets.
-pub fn pair(octets: [u8; 2]) -> Pair {
+pub(crate) fn pair(octets: [u8; 2]) -> Pair {
     let [a, b] = octets.map(Node::start);
     cable(&a, &b);
     let (data_a, _) = a.open();
@@ -46,7 +46,7 @@ pub fn pair(octets: [u8; 2]) -> Pair {
 
 impl Pair {
     /// Sends until an answer comes: the first packets may wait for a handshake.
-    pub fn echoes(&self) {
+    pub(crate) fn echoes(&self) {
         let (from, to) = (self.a.address(), self.b.address());
         let answered = self.a.run(move || async move {
             let socket = UdpSocket::bind((from, 0)).unwrap();
@@ -59,14 +59,14 @@ impl Pair {
         assert!(answered, "{}{}", self.a.sh("ip -6 route"), self.a.sh("ip -s link"));
     }
 
-    pub fn down(&self) {
+    pub(crate) fn down(&self) {
         self.a.down(&self.data[0]);
         self.b.down(&self.data[1]);
     }
 }
 
 /// The index of the only tunnel.
-pub fn index(node: &Node, dataplane: &Arc<Dataplane>) -> LinkId {
+pub(crate) fn index(node: &Node, dataplane: &Arc<Dataplane>) -> LinkId {
     let dataplane = Arc::clone(dataplane);
     let observed = node.run(move || async move { dataplane.observe().await.unwrap() });
     assert_eq!(observed.tunnels.len(), 1, "{observed:?}");
