@@ -11,8 +11,8 @@ use super::links::{Aim, Dial, MAX_DIALS, State, Tunnel};
 use super::output::{CloseReason, Event, Notify, Output};
 use super::pace::{backoff, jitter};
 use super::peers::{Company, Known};
-use super::refusal::Refusal;
 use super::{Reach, Tunnels};
+use sixwire_proto::peer::Refusal;
 
 impl Tunnels {
     /// How many dialled tunnels there should be now.

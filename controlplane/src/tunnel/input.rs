@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use sixwire_proto::peer::{PeerRecord, Refusal};
 use sixwire_proto::router_id::RouterId;
 
 use super::params::Counts;
-use super::refusal::Refusal;
 
 /// One thing that happened.
 #[derive(Clone, Copy, Debug)]
@@ -122,15 +122,6 @@ pub struct Adopted {
     pub role: Role,
     /// Its UDP port.
     pub port: u16,
-}
-
-/// A node and where its signalling can be reached. The cache on disk is a list of these.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PeerRecord {
-    /// The node.
-    pub node: RouterId,
-    /// Signalling addresses, best first; at most [`MAX_ADDRESSES`](super::MAX_ADDRESSES).
-    pub addresses: Vec<SocketAddr>,
 }
 
 /// Who told about a peer.

@@ -27,7 +27,6 @@ mod params;
 mod peers;
 mod ports;
 mod refresh;
-mod refusal;
 mod serve;
 mod sources;
 mod view;
@@ -38,18 +37,16 @@ mod tests;
 use std::collections::VecDeque;
 use std::time::Duration;
 
+pub use sixwire_proto::peer::{PeerRecord, Refusal};
 use sixwire_proto::seed::Seed;
 use sixwire_proto::time::Instant;
 
 pub use counters::{Counters, DropReason};
-pub use input::{
-    Accepted, Adopted, DialFailure, Input, Medium, PeerRecord, RequestId, Role, Source, Usage,
-};
+pub use input::{Accepted, Adopted, DialFailure, Input, Medium, RequestId, Role, Source, Usage};
 pub use links::{MAX_DIALS, MAX_LAN};
 pub use output::{CloseReason, Event, Notify, Output, Verdict};
 pub use params::{Counts, Params, Service, Timers};
 pub use peers::{MAX_ADDRESSES, MAX_PEERS, MAX_REVOKED};
-pub use refusal::Refusal;
 pub use sources::MAX_RECORDS;
 pub use view::{DialView, PeerView, TunnelState, TunnelView};
 

@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use serde::Serialize;
 use sixwire_proto::router_id::RouterId;
 
-use super::input::{DialFailure, PeerRecord, RequestId, Role};
-use super::refusal::Refusal;
+use super::input::{DialFailure, RequestId, Role};
+use sixwire_proto::peer::{PeerRecord, Refusal};
 
 /// One thing to do, in this order.
 #[derive(Clone, Debug, PartialEq, Eq)]

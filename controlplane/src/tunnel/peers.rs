@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use sixwire_proto::peer::PeerRecord;
 use sixwire_proto::router_id::RouterId;
 use sixwire_proto::seed::Seed;
 use sixwire_proto::time::Instant;
 
-use super::input::PeerRecord;
 use super::pace::jitter;
 
 /// Everybody known, and everybody banned.

@@ -8,8 +8,8 @@ use super::input::{RequestId, Role};
 use super::links::{Aim, State};
 use super::output::{CloseReason, Event, Notify, Output, Verdict};
 use super::params::Service;
-use super::refusal::Refusal;
 use super::{Phase, Tunnels};
+use sixwire_proto::peer::Refusal;
 
 impl Tunnels {
     /// Answers a request, at once and once.
@@ -27,13 +27,13 @@ impl Tunnels {
     /// Whether to accept, and on which port.
     fn judge(&mut self, node: RouterId) -> Result<u16, Refusal> {
         if self.phase == Phase::Draining {
-            return Err(Refusal::Draining);
+            return Err(Refusal::Stopping);
         }
         if node == self.params.own {
-            return Err(Refusal::SelfDial);
+            return Err(Refusal::OwnRequest);
         }
         if self.peers.is_revoked(node) {
-            return Err(Refusal::Revoked);
+            return Err(Refusal::Certificate);
         }
         if self.params.service == Service::DialOnly {
             return Err(Refusal::DialOnly);

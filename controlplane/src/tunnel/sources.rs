@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use sixwire_proto::peer::PeerRecord;
 use sixwire_proto::router_id::RouterId;
 use sixwire_proto::time::Instant;
 
 use super::counters::DropReason;
-use super::input::{PeerRecord, Source};
+use super::input::Source;
 use super::links::State;
 use super::output::Output;
 use super::pace::Pace;

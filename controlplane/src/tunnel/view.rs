@@ -3,12 +3,13 @@
 use std::net::SocketAddr;
 
 use serde::Serialize;
+use sixwire_proto::peer::PeerRecord;
 use sixwire_proto::router_id::RouterId;
 use sixwire_proto::seed::Seed;
 use sixwire_proto::time::Instant;
 
 use super::Tunnels;
-use super::input::{PeerRecord, Role};
+use super::input::Role;
 use super::links::State;
 
 /// A tunnel.

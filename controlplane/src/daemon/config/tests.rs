@@ -70,7 +70,7 @@ fn every_key_of_the_file_arrives() {
     assert_eq!(config.signalling.addresses, addresses);
     assert_eq!(config.signalling.listen.len(), 2);
     assert_eq!((config.tunnels.dialled, config.tunnels.served), (Some(3), Some(0)));
-    assert_eq!(config.tunnels.ports.ports().count(), 10);
+    assert_eq!(config.tunnels.ports.range().count(), 10);
     assert_eq!(config.tunnels.preferred, ["0123456789abcdef".parse().unwrap()]);
     assert_eq!(config.babel.hello_interval, Some(Duration::from_millis(500)));
     assert_eq!(config.babel.update_interval, Some(Duration::from_secs(2)));

@@ -217,7 +217,7 @@ impl PortRange {
     }
 
     /// The ports, lowest first.
-    pub fn ports(self) -> impl Iterator<Item = u16> {
+    pub fn range(self) -> std::ops::RangeInclusive<u16> {
         self.first..=self.last
     }
 }

@@ -212,6 +212,6 @@ fn events_read_as_one_line_with_the_reason() {
 #[test]
 fn a_refusal_of_a_later_version_is_understood_as_other() {
     let read = |text: &str| serde_json::from_str::<Refusal>(text).unwrap();
-    assert_eq!(read("\"self_dial\""), Refusal::SelfDial);
+    assert_eq!(read("\"self_dial\""), Refusal::OwnRequest);
     assert_eq!(read("\"too_windy\""), Refusal::Other);
 }

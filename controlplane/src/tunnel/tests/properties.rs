@@ -55,7 +55,7 @@ fn act() -> impl Strategy<Value = Act> {
         Just(DialFailure::Local),
         Just(DialFailure::Refused(Refusal::Full)),
         Just(DialFailure::Refused(Refusal::Glare)),
-        Just(DialFailure::Refused(Refusal::Draining)),
+        Just(DialFailure::Refused(Refusal::Stopping)),
     ];
     prop_oneof![
         8 => (0..20_000_u64).prop_map(Act::Wait),

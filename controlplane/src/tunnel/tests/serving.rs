@@ -33,14 +33,14 @@ fn a_dead_served_tunnel_makes_room() {
 #[test]
 fn refusals_say_why() {
     let mut bench = Bench::new(0);
-    assert_eq!(bench.request(OWN), Verdict::Refuse(Refusal::SelfDial));
+    assert_eq!(bench.request(OWN), Verdict::Refuse(Refusal::OwnRequest));
     bench.handle(Input::Revoked { node: id(3) });
-    assert_eq!(bench.request(3), Verdict::Refuse(Refusal::Revoked));
+    assert_eq!(bench.request(3), Verdict::Refuse(Refusal::Certificate));
     bench.handle(Input::Reinstated { node: id(3) });
     bench.serve(3);
     assert_eq!(bench.request(3), Verdict::Refuse(Refusal::Busy), "a moment later");
     bench.handle(Input::Shutdown);
-    assert_eq!(bench.request(4), Verdict::Refuse(Refusal::Draining));
+    assert_eq!(bench.request(4), Verdict::Refuse(Refusal::Stopping));
 
     let mut shy = params(0);
     shy.service = Service::DialOnly;
