@@ -34,7 +34,7 @@ fn prefix(address: impl Strategy<Value = IpAddr>, shortest: u8) -> impl Strategy
     (address, any::<u8>()).prop_map(move |(address, length)| {
         let most: u8 = if address.is_ipv6() { 128 } else { 32 };
         let length = shortest + length % (most - shortest + 1);
-        Prefix::containing(address, length).unwrap()
+        Prefix::containing(address, length).expect("the length is in range")
     })
 }
 
@@ -49,7 +49,8 @@ fn route() -> impl Strategy<Value = RouteKey> {
 }
 
 fn router_id() -> impl Strategy<Value = RouterId> {
-    prop_oneof![1..3u64, 1..u64::MAX].prop_map(|id| RouterId::new(id.to_be_bytes()).unwrap())
+    prop_oneof![1..3u64, 1..u64::MAX]
+        .prop_map(|id| RouterId::new(id.to_be_bytes()).expect("not reserved"))
 }
 
 fn interval() -> impl Strategy<Value = Interval> {

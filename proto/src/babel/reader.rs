@@ -217,3 +217,6 @@ fn seqno_request(mut body: Cursor<'_>) -> Result<Tlv, TlvError> {
 fn nonzero(interval: Interval) -> Result<(), TlvError> {
     if interval.is_zero() { Err(TlvError::ZeroInterval) } else { Ok(()) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -250,7 +250,8 @@ impl Writer {
 
     /// The flags of an Update and the number of octets it can omit. Only IPv6 is compressed: no
     /// other daemon does it for IPv4, so none is known to read it well. Every prefix becomes the
-    /// default for the next, except a default route, which has nothing to share.
+    /// default for the next, except a default route, which has nothing to share. Only whole octets
+    /// are omitted, as a peer may hold Omitted against plen / 8 rounded down.
     fn compress(&mut self, encoding: PrefixEncoding, prefix: Prefix) -> (u8, u8) {
         if encoding != PrefixEncoding::V6 || prefix.is_default() {
             return (0, 0);
@@ -329,3 +330,6 @@ impl Writer {
 fn require(condition: bool) -> Result<(), Unencodable> {
     if condition { Ok(()) } else { Err(Unencodable) }
 }
+
+#[cfg(test)]
+mod tests;
