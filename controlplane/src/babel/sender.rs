@@ -139,7 +139,13 @@ impl Sender {
     /// Whether a packet may leave now.
     pub(super) fn is_ready(&self, now: Instant) -> bool {
         let due = self.due.is_some_and(|due| due <= now) && !self.queue.is_empty();
-        (due || self.dump.is_some()) && self.in_flight.len() < self.window
+        let dump = self.dump.is_some() && self.in_flight.len() < self.window;
+        dump || (due && self.has_room_for_changes())
+    }
+
+    /// Changes may overtake what is in flight: a lost acknowledgement must not hold up a retraction.
+    fn has_room_for_changes(&self) -> bool {
+        self.in_flight.len() < self.window + RESERVE
     }
 
     /// Whether the next packet needs an acknowledgement.
@@ -193,7 +199,8 @@ impl Sender {
     /// A packet left that wants an acknowledgement.
     pub(super) fn launch(&mut self, opaque: u16, carried: Vec<Carried>, now: Instant) {
         let tries = carried.iter().map(|one| one.waiting.sent).max().unwrap_or(0);
-        let due = now + self.patience() * (1 << tries.min(COPIES));
+        let wait = self.patience() * 4_u32.pow(u32::from(tries.min(COPIES)));
+        let due = now + wait.min(GREATEST_WAIT);
         self.in_flight.push(InFlight { opaque, sent: now, due, carried });
     }
 
@@ -261,7 +268,7 @@ impl Sender {
     /// When to look here again.
     pub(super) fn wake(&self) -> Option<Instant> {
         let in_flight = self.in_flight.iter().map(|packet| packet.due).min();
-        let queue = self.due.filter(|_| self.in_flight.len() < self.window);
+        let queue = self.due.filter(|_| self.has_room_for_changes());
         let dump = self.next_dump.filter(|_| self.dump.is_none());
         [in_flight, queue, dump].into_iter().flatten().min()
     }
@@ -281,6 +288,8 @@ pub(super) const GROUP_COPIES: u8 = 2;
 const FIRST_WINDOW: usize = 4;
 /// About two thirds of what a default receive buffer holds (208 KiB, 90 full datagrams).
 const GREATEST_WINDOW: usize = 64;
+/// Packets beyond the window for changes and answers.
+const RESERVE: usize = 4;
 /// Time between two windows of packets to a group.
 const GROUP_PACE: Duration = Duration::from_millis(50);
 /// A dump asked for begins no sooner after the last one.
@@ -289,6 +298,9 @@ const DUMP_SPACING: Duration = Duration::from_secs(1);
 const FIRST_PATIENCE: Duration = Duration::from_millis(500);
 const LEAST_PATIENCE: Duration = Duration::from_millis(60);
 const GREATEST_PATIENCE: Duration = Duration::from_secs(2);
+/// Each further copy waits four times as long, up to this: five copies outlast a short outage, and a
+/// longer one is the business of the Hellos.
+const GREATEST_WAIT: Duration = Duration::from_secs(4);
 
 #[cfg(test)]
 mod tests;
