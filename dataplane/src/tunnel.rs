@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sixwire_proto::link::LinkId;
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use crate::error::Error;
@@ -24,6 +25,8 @@ pub(crate) struct Tunnels {
     removing: Removing,
     /// Removals under way, by name: a new tunnel of that name waits for its end.
     removals: Mutex<BTreeMap<IfName, JoinHandle<()>>>,
+    /// As many removals at a time.
+    slots: Arc<Semaphore>,
 }
 
 impl Tunnels {
@@ -40,6 +43,7 @@ impl Tunnels {
             control: Control::new(backend),
             removing,
             removals: Mutex::default(),
+            slots: Arc::new(Semaphore::new(REMOVALS)),
         }
     }
 
@@ -105,7 +109,7 @@ impl Tunnels {
         if !self.is_ours(&link).await? {
             return Err(Error::Taken(name.clone()));
         }
-        self.change(&link, update).await?;
+        self.change_or_restore(&link, update).await?;
         let still = link::find(&self.netlink, name).await?;
         match still {
             Some(still) if still.id == link.id => Ok(link.id),
@@ -163,6 +167,22 @@ impl Tunnels {
         self.change(&link, update).await
     }
 
+    /// A port that is taken is remembered by WireGuard all the same: it is told the old one again.
+    async fn change_or_restore(&self, link: &Link, update: &TunnelUpdate) -> Result<(), Error> {
+        if update.wireguard.port.is_none() {
+            return self.change(link, update).await;
+        }
+        let (before, _) = self.control.get(&link.name).await?;
+        let outcome = self.change(link, update).await;
+        if matches!(outcome, Err(Error::PortTaken { .. })) {
+            let port = Some(before.port);
+            let restore = WireGuardUpdate { port, ..WireGuardUpdate::default() };
+            // The kernel notes the port, and complains that its own socket has it.
+            let _ = self.control.set(&link.name, &restore).await;
+        }
+        outcome
+    }
+
     async fn change(&self, link: &Link, update: &TunnelUpdate) -> Result<(), Error> {
         let netlink = &self.netlink;
         if update.mark.is_some() || update.mtu.is_some() {
@@ -198,14 +218,20 @@ impl Tunnels {
         self.removing.insert(link.id);
         let (link, name) = (link.clone(), link.name.clone());
         let (helper, control) = (Arc::clone(&self.helper), self.control.clone());
+        let (slots, removing) = (Arc::clone(&self.slots), self.removing.clone());
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|error| Error::kernel(format!("delete interface {name}"), error))?;
-        let removal = tokio::task::spawn_blocking(move || {
-            if let Err(error) = runtime.block_on(delete(&link, &helper, &control)) {
-                tracing::warn!("{error}");
-            }
+        let removal = tokio::spawn(async move {
+            let _slot = slots.acquire().await;
+            let job = move || {
+                if let Err(error) = runtime.block_on(delete(&link, &helper, &control)) {
+                    removing.forget(link.id);
+                    tracing::warn!("{error}");
+                }
+            };
+            ended(tokio::task::spawn_blocking(job)).await;
         });
         let mut removals = self.removals();
         removals.retain(|_, removal| !removal.is_finished());
@@ -265,7 +291,8 @@ async fn delete(link: &Link, helper: &Helper, control: &Control) -> Result<(), E
             if let Ok((wireguard, _)) = control.get(&link.name).await {
                 let removed = wireguard.peers.into_keys().collect();
                 let update = WireGuardUpdate { removed, ..WireGuardUpdate::default() };
-                control.set(&link.name, &update).await?;
+                // Only to be quick: the interface goes all the same.
+                let _ = control.set(&link.name, &update).await;
             }
         }
         Kind::Tun => helper.delete(&link.name).await?,
@@ -280,3 +307,6 @@ async fn ended(removal: JoinHandle<()>) {
         tracing::error!("removal of a tunnel broke off: {error}");
     }
 }
+
+/// Removals at a time, each with a thread: the kernel waits in all of them at once.
+const REMOVALS: usize = 16;

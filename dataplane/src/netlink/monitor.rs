@@ -95,7 +95,7 @@ impl Removing {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&link)
     }
 
-    fn forget(&self, link: LinkId) -> bool {
+    pub(crate) fn forget(&self, link: LinkId) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&link)
     }
 }

@@ -97,6 +97,34 @@ fn what_we_do_ourselves_is_not_told() {
 }
 
 #[test]
+fn events_not_taken_in_time_are_dropped_and_that_is_told() {
+    let a = Node::start(49);
+    let (data, _events) = a.open();
+    let (_watch, mut events) = a.open();
+    let keys: Vec<_> =
+        (0..3000u32).map(|n| RouteKey::to(format!("fd00:7:{n:x}::/48").parse().unwrap())).collect();
+    let set = keys.iter().map(|key| RouteChange::Replace(*key, RouteTarget::Unreachable));
+    a.route(&data, set.collect());
+    a.route(&data, keys.iter().map(|key| RouteChange::Remove(*key)).collect());
+    let mut taken = 0;
+    loop {
+        let (event, rest) = a.event(events, |_| true);
+        events = rest;
+        taken += 1;
+        if event == KernelEvent::Overrun {
+            break;
+        }
+    }
+    assert!((2..3000).contains(&taken), "{taken}");
+    // And it goes on afterwards.
+    a.sh("ip link add end type veth peer name other");
+    a.sh("ip link set other up");
+    a.sh("ip link set end up");
+    let end = |event: &KernelEvent| matches!(event, KernelEvent::LinkUp { name, .. } if name.as_str() == "end");
+    a.event(events, end);
+}
+
+#[test]
 fn the_death_of_the_helper_is_noticed_and_repaired() {
     let a = Node::start(45);
     let mut options = a.options();

@@ -4,7 +4,7 @@ use std::net::UdpSocket;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sixwire_dataplane::model::{Change, Desired, IfName, Role};
+use sixwire_dataplane::model::{Change, Desired, IfName, Role, TunnelUpdate};
 use sixwire_dataplane::{Applied, Dataplane, Error};
 use sixwire_proto::link::LinkId;
 
@@ -151,6 +151,21 @@ fn a_taken_port_is_named_and_nothing_is_left_behind() {
     assert_eq!(a.sh("ip -o link").matches("sw-").count(), 1);
     a.down(&data);
     assert_eq!(a.sh("ip -o link").matches("sw-").count(), 0);
+}
+
+#[test]
+fn a_living_tunnel_keeps_its_port_when_the_new_one_is_taken() {
+    let pair = pair([8, 9]);
+    pair.echoes();
+    let _socket = pair.a.run(|| async { UdpSocket::bind(("::", PORT + 1)).unwrap() });
+    let mut update = TunnelUpdate::default();
+    update.wireguard.port = Some(PORT + 1);
+    let refused = pair.a.apply(&pair.data[0], Change::UpdateTunnel(pair.name.clone(), update));
+    assert!(matches!(refused, Err(Error::PortTaken { .. })), "{refused:?}");
+    let planned = pair.a.planned(&pair.data[0], &pair.desired[0]);
+    assert!(planned.iter().all(|change| matches!(change, Change::Route(_))), "{planned:?}");
+    pair.echoes();
+    pair.down();
 }
 
 #[test]
