@@ -32,7 +32,10 @@ pub struct Server {
 }
 
 /// Most clients at once; one more is told to come back.
-const CLIENT_LIMIT: usize = 16;
+const CLIENT_LIMIT: usize = PLACES as usize;
+const PLACES: u32 = 16;
+/// What clients hear that come too late.
+const STOPPING: &str = "the daemon is stopping";
 /// Time a client has for its line.
 const LINE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time a client has to take its answer.
@@ -58,14 +61,21 @@ impl Server {
         Ok(Self { listener, path })
     }
 
-    /// Serves until this future is dropped or `queries` is closed.
+    /// Serves until the receiver of `queries` is closed, and then until the answers that were
+    /// given by then are written.
     pub async fn serve(&self, queries: mpsc::Sender<Query>) {
         let places = Arc::new(Semaphore::new(CLIENT_LIMIT));
+        tokio::select! {
+            () = self.accept(&places, &queries) => {}
+            () = queries.closed() => {}
+        }
+        // Every place is free again once every client is gone, which takes a bounded time.
+        let _ = places.acquire_many(PLACES).await;
+    }
+
+    async fn accept(&self, places: &Arc<Semaphore>, queries: &mpsc::Sender<Query>) {
         loop {
-            let accepted = tokio::select! {
-                accepted = self.listener.accept() => accepted,
-                () = queries.closed() => return,
-            };
+            let accepted = self.listener.accept().await;
             let stream = match accepted {
                 Ok((stream, _)) => stream,
                 Err(error) => {
@@ -75,7 +85,7 @@ impl Server {
                     continue;
                 }
             };
-            match Arc::clone(&places).try_acquire_owned() {
+            match Arc::clone(places).try_acquire_owned() {
                 Ok(place) => {
                     let queries = queries.clone();
                     tokio::spawn(async move {
@@ -98,7 +108,11 @@ impl Drop for Server {
 
 /// Serves one client. Its errors are its own affair.
 async fn client(mut stream: UnixStream, queries: &mpsc::Sender<Query>) {
-    let answer = match timeout(LINE_TIMEOUT, read_request(&mut stream)).await {
+    let read = tokio::select! {
+        read = timeout(LINE_TIMEOUT, read_request(&mut stream)) => read,
+        () = queries.closed() => Ok(Err(STOPPING.to_owned())),
+    };
+    let answer = match read {
         Ok(Ok(request)) => ask(request, queries).await,
         Ok(Err(problem)) => error_line(problem),
         Err(_) => error_line(format!("no request within {} seconds", LINE_TIMEOUT.as_secs())),
@@ -129,7 +143,7 @@ async fn ask(request: Request, queries: &mpsc::Sender<Query>) -> Vec<u8> {
         Ok(()) => answered.await.ok(),
         Err(_) => None,
     };
-    report.map_or_else(|| error_line("the daemon is stopping".to_owned()), |report| line(&report))
+    report.map_or_else(|| error_line(STOPPING.to_owned()), |report| line(&report))
 }
 
 /// One more than there are places: said without a task.

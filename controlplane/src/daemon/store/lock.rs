@@ -1,6 +1,7 @@
 //! One process for one directory.
 
 use std::fs::{File, OpenOptions, TryLockError};
+use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -46,14 +47,17 @@ impl Lock {
         }
     }
 
-    /// Takes a directory once whoever has it ends, however long that takes.
+    /// Waits until whoever has a directory ends, however long that takes. A directory that goes
+    /// away with its user is free as well.
     ///
     /// # Errors
     /// [`LockError::Failed`].
-    pub fn wait(dir: &Path) -> Result<Self, LockError> {
-        let (path, file) = open(dir)?;
-        file.lock().map_err(|reason| LockError::Failed { path, reason })?;
-        Ok(Self { _file: file })
+    pub fn wait_until_free(dir: &Path) -> Result<(), LockError> {
+        match open(dir) {
+            Ok((path, file)) => file.lock().map_err(|reason| LockError::Failed { path, reason }),
+            Err(LockError::Failed { reason, .. }) if reason.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 }
 

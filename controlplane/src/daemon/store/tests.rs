@@ -174,8 +174,12 @@ fn a_second_process_is_refused_until_the_first_ends() {
     let first = store.lock().unwrap();
     let error = store.lock().unwrap_err().to_string();
     assert!(error.starts_with("another sixwire runs on"), "{error}");
+    let dir = store.dir().to_owned();
+    let waiting = std::thread::spawn(move || Lock::wait_until_free(&dir));
     drop(first);
+    waiting.join().unwrap().unwrap();
     assert!(store.lock().is_ok());
+    Lock::wait_until_free(Path::new("/no such directory")).unwrap();
 }
 
 #[test]
