@@ -1,1 +1,7 @@
 //! Labs, peers, simulator, demo and benches.
+
+pub mod clock;
+pub mod demo;
+pub mod lab;
+pub mod network;
+pub mod ping;

@@ -1,0 +1,342 @@
+//! A node of the lab: one `sixwire` agent on a host, and what it says of itself.
+
+use std::net::Ipv6Addr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use nix::unistd::Pid;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::process::{Bond, inside};
+use super::{Host, Lab, Process, binary, run};
+use crate::clock::wait_for;
+use crate::ping::Flow;
+
+/// Which WireGuard carries the tunnels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plane {
+    /// The kernel's where it has it, else the embedded one.
+    Auto,
+    /// The kernel's, or none.
+    Kernel,
+    /// The helper process.
+    Embedded,
+}
+
+/// A node: a host, a state directory, and maybe a running daemon.
+#[derive(Debug)]
+pub struct Node {
+    /// Its name, in certificate and namespace.
+    pub name: String,
+    /// Where it runs.
+    pub host: Host,
+    plane: Plane,
+    config: Option<PathBuf>,
+    state: PathBuf,
+    run_directory: PathBuf,
+    log: PathBuf,
+    bond: Bond,
+    daemon: Option<Process>,
+}
+
+/// `sixwire status --json`, schema 1.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Status {
+    /// Overall health.
+    pub health: Health,
+    /// Who it is.
+    pub node: Identity,
+    /// `kernel` or `embedded`.
+    pub wireguard: String,
+    /// Tunnels that are up.
+    pub tunnels: usize,
+    /// Routes in the kernel.
+    pub routes: usize,
+}
+
+/// Health as `status` reports it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Health {
+    /// Exit code 0.
+    Healthy,
+    /// Exit code 1.
+    Degraded,
+    /// Exit code 2.
+    Down,
+}
+
+/// A node's identity as `status` reports it.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Identity {
+    /// 16 hexadecimal digits.
+    pub router_id: String,
+    /// The name it joined with.
+    pub name: String,
+    /// Its certified prefix.
+    pub prefix: String,
+    /// Its own address.
+    pub address: Ipv6Addr,
+}
+
+/// A row of `sixwire peers --json`, schema 1.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Peer {
+    /// The neighbour.
+    pub router_id: String,
+    /// Its name, if known.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// Our end of the tunnel.
+    pub interface: String,
+    /// `dialled` or `served`.
+    pub role: String,
+    /// `up`, or what it is doing instead.
+    pub state: String,
+    /// Where its packets go.
+    #[serde(default)]
+    pub endpoint: Option<String>,
+    /// Babel's cost of the link.
+    #[serde(default)]
+    pub cost: Option<u32>,
+}
+
+/// A row of `sixwire routes --json`, schema 1.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Route {
+    /// Prefix.
+    pub destination: String,
+    /// Next hop.
+    #[serde(default)]
+    pub via: Option<String>,
+    /// Interface of the next hop.
+    #[serde(default)]
+    pub interface: Option<String>,
+    /// Babel's metric.
+    #[serde(default)]
+    pub metric: Option<u32>,
+    /// Who announces it.
+    #[serde(default)]
+    pub router_id: Option<String>,
+    /// Whether the kernel has it.
+    pub installed: bool,
+}
+
+impl Node {
+    /// A node on `host` that has not joined yet.
+    ///
+    /// # Errors
+    /// When its directories cannot be made.
+    pub fn new(lab: &Lab, host: Host, name: &str, plane: Plane) -> Result<Self> {
+        let state = lab.directory().join(name);
+        let run_directory = lab.directory().join(format!("{name}.run"));
+        for directory in ["sixwire", "wireguard", "lock"] {
+            std::fs::create_dir_all(run_directory.join(directory))?;
+        }
+        let log = lab.directory().join(format!("{name}.log"));
+        let (name, bond) = (name.to_owned(), lab.bond());
+        let (config, daemon) = (None, None);
+        Ok(Self { name, host, plane, config, state, run_directory, log, bond, daemon })
+    }
+
+    /// Joins the network.
+    ///
+    /// # Errors
+    /// What `sixwire join` says.
+    pub fn join(&self, join_string: &str) -> Result<String> {
+        run(self
+            .command(&["join", join_string, "--name", &self.name])
+            .arg("--state-dir")
+            .arg(&self.state))
+    }
+
+    /// Writes a configuration file that later starts will use.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn configure(&mut self, toml: &str) -> Result<()> {
+        let path = self.state.with_extension("toml");
+        std::fs::write(&path, toml)?;
+        self.config = Some(path);
+        Ok(())
+    }
+
+    /// Starts the daemon; does not wait for it to be of use.
+    ///
+    /// # Errors
+    /// When it runs already or cannot start.
+    pub fn up(&mut self) -> Result<()> {
+        ensure!(self.daemon.is_none(), "{} is up already", self.name);
+        let plane = match self.plane {
+            Plane::Auto => "auto",
+            Plane::Kernel => "kernel",
+            Plane::Embedded => "embedded",
+        };
+        let mut command = self.command(&["up", "--wireguard", plane, "--run-dir", RUN]);
+        command.arg("--state-dir").arg(&self.state);
+        if let Some(config) = &self.config {
+            command.arg("--config").arg(config);
+        }
+        self.daemon = Some(Process::start(&mut command, &self.log)?);
+        Ok(())
+    }
+
+    /// The running daemon.
+    ///
+    /// # Errors
+    /// When none runs.
+    pub fn daemon(&mut self) -> Result<&mut Process> {
+        self.daemon.as_mut().with_context(|| format!("{} is not up", self.name))
+    }
+
+    /// Kills the daemon with SIGKILL. Interfaces, routes and helper stay.
+    ///
+    /// # Errors
+    /// When none runs.
+    pub fn kill(&mut self) -> Result<()> {
+        self.daemon.take().with_context(|| format!("{} is not up", self.name))?.kill()
+    }
+
+    /// What a power cut leaves: kills every process of the node, removes tunnels, overlay routes and `/run`; only the
+    /// state directory survives.
+    ///
+    /// # Errors
+    /// When something cannot be removed.
+    pub fn power_cut(&mut self) -> Result<()> {
+        self.daemon = None;
+        self.host.namespace.kill_all()?;
+        for interface in self.tunnel_interfaces()? {
+            // The interface of a killed helper vanishes by itself, at a moment of its own.
+            let _ = self.host.namespace.ip(&format!("link delete {interface}\n"));
+        }
+        wait_for("interfaces to vanish", Duration::from_secs(10), || {
+            match self.tunnel_interfaces() {
+                Ok(left) if left.is_empty() => Ok(()),
+                left => Err(format!("left: {left:?}")),
+            }
+        })?;
+        let namespace = &self.host.namespace;
+        run(namespace.command("ip").args(["-6", "route", "flush", "proto", "42"]))?;
+        run(namespace.command("ip").args(["-6", "addr", "flush", "dev", "lo", "scope", "global"]))?;
+        for directory in ["sixwire", "wireguard"] {
+            let directory = self.run_directory.join(directory);
+            std::fs::remove_dir_all(&directory)?;
+            std::fs::create_dir(&directory)?;
+        }
+        Ok(())
+    }
+
+    /// The interfaces that carry our mark in their name, sorted.
+    ///
+    /// # Errors
+    /// When the namespace is gone.
+    pub fn tunnel_interfaces(&self) -> Result<Vec<String>> {
+        let names = self.host.namespace.interfaces()?;
+        Ok(names.into_iter().filter(|name| name.starts_with("sw-")).collect())
+    }
+
+    /// `sixwire status`.
+    ///
+    /// # Errors
+    /// When the daemon does not answer.
+    pub fn status(&self) -> Result<Status> {
+        self.ask(&["status"])
+    }
+
+    /// `sixwire peers`.
+    ///
+    /// # Errors
+    /// When the daemon does not answer.
+    pub fn peers(&self) -> Result<Vec<Peer>> {
+        #[derive(Deserialize)]
+        struct Peers {
+            peers: Vec<Peer>,
+        }
+        Ok(self.ask::<Peers>(&["peers"])?.peers)
+    }
+
+    /// `sixwire routes`.
+    ///
+    /// # Errors
+    /// When the daemon does not answer.
+    pub fn routes(&self) -> Result<Vec<Route>> {
+        #[derive(Deserialize)]
+        struct Routes {
+            routes: Vec<Route>,
+        }
+        Ok(self.ask::<Routes>(&["routes"])?.routes)
+    }
+
+    /// The status, once the daemon answers.
+    ///
+    /// # Errors
+    /// After `patience`, or when the daemon ends: with the end of its log.
+    pub fn wait_status(&mut self, patience: Duration) -> Result<Status> {
+        wait_for(&format!("{} to answer", self.name), patience, || {
+            self.status().map_err(|error| {
+                let daemon = self.daemon.as_ref();
+                format!("{error:#}; {}", daemon.map_or_else(String::new, Process::last_words))
+            })
+        })
+    }
+
+    /// A flow of pings from this node's address to another's.
+    #[must_use]
+    pub fn flow(&self, source: Ipv6Addr, to: Ipv6Addr) -> Flow {
+        Flow { from: self.host.namespace.clone(), source: Some(source), to }
+    }
+
+    /// A `sixwire` command on this node, with the node's own `/run`.
+    #[must_use]
+    pub fn command(&self, words: &[&str]) -> Command {
+        let mut command = self.program(&binary("sixwire"));
+        command.args(words);
+        command
+    }
+
+    /// Any program on this node, with the node's own `/run`.
+    #[must_use]
+    pub fn program(&self, program: &Path) -> Command {
+        inside(&self.host.namespace, &self.run_directory, self.bond, program)
+    }
+
+    /// Where the daemon's local socket is, seen from outside the node.
+    #[must_use]
+    pub fn run_directory(&self) -> PathBuf {
+        self.run_directory.join("sixwire")
+    }
+
+    /// Where its key, certificate and caches are.
+    #[must_use]
+    pub fn state_directory(&self) -> &Path {
+        &self.state
+    }
+
+    /// The daemon's process id, if it runs.
+    #[must_use]
+    pub fn pid(&self) -> Option<Pid> {
+        self.daemon.as_ref().map(Process::pid)
+    }
+
+    /// Lets the daemon run on without this value.
+    pub fn release(self) {
+        if let Some(daemon) = self.daemon {
+            daemon.release();
+        }
+    }
+
+    /// Exit codes 0, 1 and 2 all come with an answer; what counts is that it parses.
+    fn ask<T: DeserializeOwned>(&self, words: &[&str]) -> Result<T> {
+        let output = self.command(words).args(["--json", "--run-dir", RUN]).output()?;
+        serde_json::from_slice(&output.stdout).with_context(|| {
+            let complaint = String::from_utf8_lossy(&output.stderr);
+            format!("sixwire {} on {}: {}: {complaint}", words.join(" "), self.name, output.status)
+        })
+    }
+}
+
+/// The run directory, as the node sees it.
+const RUN: &str = "/run/sixwire";
