@@ -7,5 +7,5 @@ use crate::daemon::config::Keys;
 pub(super) fn run(place: Place, keys: Keys) -> anyhow::Result<()> {
     let config = place.config(keys)?;
     log::start(config.log);
-    crate::daemon::run(config)
+    crate::daemon::run(&config)
 }

@@ -31,6 +31,15 @@ mod underlay;
 ///
 /// # Errors
 /// What keeps it from running, and what to do about it.
-pub async fn run(config: &config::Config) -> anyhow::Result<()> {
-    node::Node::start(config).await?.run().await
+pub fn run(config: &config::Config) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async { node::Node::start(config).await?.run().await })
+}
+
+/// Runs the embedded WireGuard, which has its control socket in `run_dir`.
+///
+/// # Errors
+/// What kept it from starting.
+pub fn wireguard_helper(run_dir: &std::path::Path) -> anyhow::Result<()> {
+    Ok(sixwire_dataplane::helper_main(run_dir)?)
 }

@@ -198,11 +198,11 @@ fn events_read_as_one_line_with_the_reason() {
         ),
         (
             Event::DialFailed { node, failure: DialFailure::Refused(Refusal::Full) },
-            "dial of 0000000000000abc failed: refused: serves as many tunnels as it may",
+            "dial of 0000000000000abc failed: refused: it serves as many tunnels as it may",
         ),
         (
             Event::Refused { node, refusal: Refusal::Busy },
-            "request of 0000000000000abc refused: busy",
+            "request of 0000000000000abc refused: it is busy",
         ),
     ] {
         assert_eq!(event.to_string(), line);
@@ -212,6 +212,6 @@ fn events_read_as_one_line_with_the_reason() {
 #[test]
 fn a_refusal_of_a_later_version_is_understood_as_other() {
     let read = |text: &str| serde_json::from_str::<Refusal>(text).unwrap();
-    assert_eq!(read("\"self_dial\""), Refusal::OwnRequest);
+    assert_eq!(read("\"own_request\""), Refusal::OwnRequest);
     assert_eq!(read("\"too_windy\""), Refusal::Other);
 }
