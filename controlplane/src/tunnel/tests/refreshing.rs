@@ -86,6 +86,29 @@ fn a_replacement_whose_victim_died_takes_its_place() {
 }
 
 #[test]
+fn now_and_then_a_refresh_tries_a_node_that_routing_does_not_reach() {
+    let mut bench = full();
+    bench.learn(10..=29);
+    for n in 10..=19 {
+        bench.handle(Input::Reachable { node: id(n) });
+    }
+    let mut strangers = 0;
+    for _ in 0..200 {
+        while bench.dialled().is_empty() {
+            bench.now = bench.core.next_deadline().unwrap();
+            bench.handle(Input::Deadline);
+            if bench.said(&Output::AskUses) > 0 {
+                uses(&mut bench, &[]);
+            }
+        }
+        let n = bench.dialled()[0];
+        strangers += usize::from(n >= 20);
+        bench.outcome(n, Err(DialFailure::Local));
+    }
+    assert!((25..=75).contains(&strangers), "{strangers} of 200");
+}
+
+#[test]
 fn preferred_tunnels_stay_and_preferred_candidates_do_not_wait() {
     let mut preferring = params(2);
     preferring.preferred = vec![id(1), id(4)];

@@ -299,7 +299,7 @@ impl Network {
         if lost || !found || self.is_hidden(to) || self.nodes[&to].life == Life::Dead {
             return self.unreachable(n, to, port);
         }
-        let delay = self.latency(n, to) * 3;
+        let delay = self.latency(n, to) * 3 + self.jitter();
         self.later(delay, Happening::Request { from: n, to, from_port: port, exchange });
     }
 
@@ -326,7 +326,7 @@ impl Network {
         if self.seed.below(100) < self.shape.loss {
             return self.unreachable(from, n, from_port);
         }
-        let delay = self.latency(n, from);
+        let delay = self.latency(n, from) + self.jitter();
         self.later(delay, Happening::Outcome { to: from, peer: n, port: from_port, outcome });
     }
 
@@ -448,6 +448,11 @@ impl Network {
     /// 5 to 80 ms, fixed for each pair.
     fn latency(&self, a: u64, b: u64) -> Duration {
         Seed::new(a.min(b) << 32 | a.max(b)).between(millis(5), millis(80))
+    }
+
+    /// What one message takes more than another, so that messages overtake each other.
+    fn jitter(&mut self) -> Duration {
+        self.seed.between(Duration::ZERO, millis(150))
     }
 
     fn later(&mut self, delay: Duration, happening: Happening) {

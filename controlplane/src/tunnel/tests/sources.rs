@@ -39,6 +39,9 @@ fn the_registry_is_asked_at_once_then_with_doubling_waits() {
 fn a_registry_that_never_answers_is_asked_again() {
     let mut bench = Bench::new(3);
     bench.handle(Input::Deadline);
+    assert_eq!(bench.said(&Output::AskRegistry), 1);
+    bench.pass(secs(29));
+    assert_eq!(bench.said(&Output::AskRegistry), 0, "not while the first question is on its way");
     bench.pass(secs(3600));
     let asked = bench.said(&Output::AskRegistry);
     assert!((60..=125).contains(&asked), "{asked}");
