@@ -1,3 +1,5 @@
 //! `sixwire`: the agent and its command line.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    sixwire_controlplane::cli::run()
+}

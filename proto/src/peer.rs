@@ -1,1 +1,232 @@
-//! peer
+//! What nodes say to each other before and beside their tunnels: small JSON messages, one request
+//! and one answer on each stream of an authenticated connection. Unknown fields are ignored.
+
+use std::net::{IpAddr, SocketAddr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::certificate::Chain;
+use crate::keys::{PresharedKey, WgPublicKey};
+use crate::router_id::RouterId;
+
+/// Version of these messages.
+pub const PROTOCOL: u16 = 1;
+/// Largest message, in octets: a network state in its envelope, with room.
+pub const MESSAGE_LIMIT: usize = 1024 * 1024;
+/// Most addresses of one node.
+pub const ADDRESS_LIMIT: usize = 8;
+/// Most peers in one answer.
+pub const PEER_LIMIT: usize = 50;
+
+/// A node and where its signalling port can be tried. A hint: the connection proves who is there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerRecord {
+    /// The node.
+    pub node: RouterId,
+    /// Signalling addresses, best first, at most [`ADDRESS_LIMIT`].
+    pub addresses: Vec<SocketAddr>,
+}
+
+/// A question of one node to another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type")]
+pub enum Request {
+    /// First of all: who I am, by whose word. Nothing else is answered before.
+    #[serde(rename = "hello")]
+    Hello(Hello),
+    /// Let us have a tunnel.
+    #[serde(rename = "tunnel.request")]
+    TunnelRequest(TunnelRequest),
+    /// I am taking our tunnel down.
+    #[serde(rename = "tunnel.close")]
+    TunnelClose {
+        /// UDP port of the receiver's end, so that an older tunnel is told from its successor.
+        port: u16,
+    },
+    /// Where can you be reached, where do you see me, and whom else do you know?
+    #[serde(rename = "address.ask")]
+    AddressAsk,
+    /// My network state has this epoch; which has yours?
+    #[serde(rename = "state.epoch")]
+    StateEpoch {
+        /// The asker's epoch.
+        epoch: u64,
+    },
+    /// Give me your network state.
+    #[serde(rename = "state.get")]
+    StateGet,
+    /// Give me that node's certificate.
+    #[serde(rename = "cert.get")]
+    CertGet {
+        /// Whose.
+        node: RouterId,
+    },
+    /// What are you?
+    #[serde(rename = "node.info")]
+    NodeInfo,
+}
+
+/// The answer to a [`Request`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type")]
+pub enum Answer {
+    /// To `hello`.
+    #[serde(rename = "hello")]
+    Hello(Hello),
+    /// To `tunnel.request`.
+    #[serde(rename = "tunnel.answer")]
+    TunnelAnswer(TunnelRequest),
+    /// To `tunnel.close`.
+    #[serde(rename = "tunnel.closed")]
+    TunnelClosed,
+    /// To `address.ask`.
+    #[serde(rename = "address.answer")]
+    Addresses(Addresses),
+    /// To `state.epoch`.
+    #[serde(rename = "state.epoch")]
+    StateEpoch {
+        /// The answerer's epoch.
+        epoch: u64,
+    },
+    /// To `state.get`.
+    #[serde(rename = "state")]
+    State {
+        /// The signed state.
+        state: Chain,
+    },
+    /// To `cert.get`.
+    #[serde(rename = "cert")]
+    Cert {
+        /// The certificate, if known.
+        certificate: Option<Chain>,
+    },
+    /// To `node.info`.
+    #[serde(rename = "node.info")]
+    NodeInfo(NodeInfo),
+    /// To anything: no.
+    #[serde(rename = "refused")]
+    Refused {
+        /// For programs.
+        reason: Refusal,
+        /// For people.
+        #[serde(default)]
+        text: String,
+    },
+}
+
+/// Who a node is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// [`PROTOCOL`] of the sender.
+    pub protocol: u16,
+    /// Its certificate; its key must be the one the connection was made with.
+    pub certificate: Chain,
+    /// Epoch of its network state.
+    pub epoch: u64,
+}
+
+/// One end of a tunnel, as its node describes it to the other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TunnelRequest {
+    /// Made for this tunnel.
+    pub public_key: WgPublicKey,
+    /// This side's share of the preshared key.
+    pub share: PresharedKey,
+    /// UDP port of this end.
+    pub port: u16,
+    /// Own addresses the port may be reached at; a node behind NAT lists them too, so that the
+    /// other end can tell.
+    #[serde(default)]
+    pub addresses: Vec<IpAddr>,
+    /// UDP port of this node's signalling, which the tunnel's link-local address answers on too.
+    pub signalling_port: u16,
+    /// Largest packet inside, octets. The smaller of both ends holds.
+    pub mtu: u16,
+}
+
+/// The answer to `address.ask`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Addresses {
+    /// Where the asker's packets come from.
+    pub observed: SocketAddr,
+    /// Where the answerer can be reached; empty if it cannot.
+    #[serde(default)]
+    pub own: Vec<SocketAddr>,
+    /// Others it knows, at most [`PEER_LIMIT`].
+    #[serde(default)]
+    pub peers: Vec<PeerRecord>,
+}
+
+/// The answer to `node.info`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeInfo {
+    /// Program version.
+    pub version: String,
+    /// Seconds since its daemon started.
+    pub uptime_s: u64,
+    /// Nodes it has tunnels to.
+    pub links: Vec<RouterId>,
+}
+
+/// Why a node says no.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Refusal {
+    /// No `hello` came before.
+    NoHello,
+    /// The certificate does not hold; the text says why.
+    Certificate,
+    /// The protocol is older than the network allows.
+    Protocol,
+    /// Serves as many tunnels as it may.
+    Full,
+    /// Dials the asker at this moment, and that dial wins.
+    Glare,
+    /// The asker is itself.
+    OwnRequest,
+    /// Does not serve tunnels.
+    DialOnly,
+    /// Is shutting down.
+    Stopping,
+    /// Cannot just now: too many requests, or the system refused a resource.
+    Busy,
+    /// Not understood.
+    Malformed,
+    /// Any reason a newer program may have.
+    #[serde(other)]
+    Other,
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::NoHello => "no hello came first",
+            Self::Certificate => "the certificate does not hold",
+            Self::Protocol => "the protocol version is too old for this network",
+            Self::Full => "it serves as many tunnels as it may",
+            Self::Glare => "it dials us at the same time",
+            Self::OwnRequest => "it is this node itself",
+            Self::DialOnly => "it serves no tunnels",
+            Self::Stopping => "it is shutting down",
+            Self::Busy => "it is busy",
+            Self::Malformed => "it did not understand the message",
+            Self::Other => "of a reason this version does not know",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_tagged_and_tolerate_unknown_fields() {
+        let text = r#"{"type":"cert.get","node":"0123456789abcdef","future":1}"#;
+        let node = "0123456789abcdef".parse().unwrap();
+        assert_eq!(serde_json::from_str::<Request>(text).unwrap(), Request::CertGet { node });
+        let text = r#"{"type":"refused","reason":"of_the_future"}"#;
+        let refused = Answer::Refused { reason: Refusal::Other, text: String::new() };
+        assert_eq!(serde_json::from_str::<Answer>(text).unwrap(), refused);
+        assert!(serde_json::from_str::<Request>(r#"{"type":"unheard.of"}"#).is_err());
+    }
+}

@@ -1,1 +1,113 @@
-//! The command line.
+//! The command line. Every command talks to the daemon by its socket, but `join` and `up`.
+//!
+//! Exit codes: 0 done, 1 failed, 2 wrong usage; `status` has its own: 0 healthy, 1 degraded, 2 down.
+
+mod down;
+mod join;
+mod log;
+mod output;
+mod peers;
+mod quantity;
+mod routes;
+mod status;
+mod up;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::daemon::api::Client;
+use crate::daemon::config::{Config, ConfigError, Keys};
+
+/// A stable IPv6 prefix for every machine, over whatever network it has
+#[derive(Debug, Parser)]
+#[command(name = "sixwire", version, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    place: Place,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Which node of this machine is meant.
+#[derive(Clone, Debug, Args)]
+struct Place {
+    /// Configuration file [default: /etc/sixwire/node.toml, if it is there]
+    #[arg(long, global = true, env = "SIXWIRE_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where the key, the certificate and the caches lie [default: /var/lib/sixwire]
+    #[arg(long, global = true, env = "SIXWIRE_STATE_DIR", value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+    /// Where the socket of the local API lies [default: /run/sixwire]
+    #[arg(long, global = true, env = "SIXWIRE_RUN_DIR", value_name = "DIR")]
+    run_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Join a network, with a string from `sixwire-registry token create`
+    Join(join::JoinArgs),
+    /// Run the daemon in the foreground
+    Up(Box<Keys>),
+    /// Retract the routes, drain and remove the tunnels, stop the daemon
+    Down,
+    /// Health at a glance; exit code 0 healthy, 1 degraded, 2 down
+    Status(Form),
+    /// The links to other nodes
+    Peers(Form),
+    /// The routing table
+    Routes(Form),
+    /// Carries packets where the kernel has no WireGuard; started by the daemon
+    #[command(hide = true)]
+    WireguardHelper {
+        /// Where its control socket lies.
+        run_dir: PathBuf,
+    },
+}
+
+/// For whom a report is written.
+#[derive(Clone, Copy, Debug, Args)]
+struct Form {
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Place {
+    /// The configuration, with the keys of the command laid over it.
+    fn config(self, keys: Keys) -> Result<Config, ConfigError> {
+        let over = Keys { state_dir: self.state_dir, run_dir: self.run_dir, ..keys };
+        Config::load(self.config.as_deref(), over)
+    }
+
+    /// The daemon that runs there.
+    fn client(self) -> Result<Client, ConfigError> {
+        Ok(Client::new(&self.config(Keys::default())?.run_dir))
+    }
+}
+
+/// Does what the arguments of this process say.
+#[must_use]
+pub fn run() -> ExitCode {
+    execute(Cli::parse()).unwrap_or_else(|error| {
+        output::complain(&error);
+        ExitCode::FAILURE
+    })
+}
+
+fn execute(Cli { place, command }: Cli) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Join(arguments) => join::run(place, &arguments)?,
+        Command::Up(keys) => up::run(place, *keys)?,
+        Command::Down => down::run(place)?,
+        Command::Status(form) => return Ok(status::run(place, form)),
+        Command::Peers(form) => peers::run(place, form)?,
+        Command::Routes(form) => routes::run(place, form)?,
+        Command::WireguardHelper { run_dir } => crate::daemon::wireguard_helper(&run_dir)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,45 @@
 //! Drivers: sockets, clock, kernel writer, registry client, local API.
+
+pub mod api;
+mod assembly;
+mod babel_socket;
+pub mod clock;
+pub mod config;
+mod identity;
+pub mod join;
+mod kernel_events;
+mod kernel_routes;
+mod mailbox;
+mod members;
+mod monotonic;
+mod native;
+mod node;
+mod offer;
+mod registry;
+pub mod registry_client;
+mod reporter;
+mod requests;
+mod roster;
+mod routing;
+pub mod signalling;
+mod startup;
+pub mod store;
+mod tunnels;
+mod underlay;
+
+/// Runs a node until it is told to end.
+///
+/// # Errors
+/// What keeps it from running, and what to do about it.
+pub fn run(config: &config::Config) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async { node::Node::start(config).await?.run().await })
+}
+
+/// Runs the embedded WireGuard, which has its control socket in `run_dir`.
+///
+/// # Errors
+/// What kept it from starting.
+pub fn wireguard_helper(run_dir: &std::path::Path) -> anyhow::Result<()> {
+    Ok(sixwire_dataplane::helper_main(run_dir)?)
+}

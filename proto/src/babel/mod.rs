@@ -4,6 +4,16 @@
 //! [`Writer`] packs them back, with compression. State that lives within one packet (RFC 8966 §4.5)
 //! stays in here, so that a core never sees it.
 
+mod address;
+mod cursor;
+mod error;
+mod packet;
+mod parser_state;
+mod reader;
+mod sub_tlv;
+mod tlv_type;
+mod writer;
+
 use std::net::{IpAddr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
@@ -13,6 +23,11 @@ use crate::metric::{Cost, Metric};
 use crate::prefix::Prefix;
 use crate::router_id::RouterId;
 use crate::seqno::Seqno;
+
+pub use error::{PacketError, TlvError};
+pub use packet::Packet;
+pub use reader::{Reader, read};
+pub use writer::{Full, GREATEST_LIMIT, LEAST_LIMIT, Writer};
 
 /// The UDP port of Babel (RFC 8966 §4).
 pub const PORT: u16 = 6696;
@@ -133,9 +148,10 @@ pub struct EchoedTimes {
 pub struct Update {
     /// What it is about; `None` (AE 0) retracts everything the sender announced.
     pub route: Option<RouteKey>,
-    /// Originator; always there when the metric is finite.
+    /// Originator; always there when the metric is finite. A retraction has none when read, and
+    /// its own is not written.
     pub router_id: Option<RouterId>,
-    /// Where to send packets; always there when the metric is finite. An IPv6 next hop of an IPv4
+    /// Where to send packets; there or not as the router-id is. An IPv6 next hop of an IPv4
     /// destination is v4-via-v6 (RFC 9229, AE 4).
     pub next_hop: Option<IpAddr>,
     /// Sequence number of the originator.

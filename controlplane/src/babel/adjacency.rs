@@ -1,0 +1,261 @@
+//! Links and neighbours coming and going (RFC 8966 §3.4).
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::time::Duration;
+
+use sixwire_proto::babel::{Destination, Hello, HelloKind, Ihu, Tlv, Update};
+use sixwire_proto::interval::Interval;
+use sixwire_proto::link::LinkId;
+use sixwire_proto::metric::{Cost, Metric};
+use sixwire_proto::seqno::Seqno;
+
+use super::Babel;
+use super::deadline::Timer;
+use super::hello::Continuity;
+use super::input::LinkParams;
+use super::link::Link;
+use super::neighbour::{Greeting, Neighbour, NeighbourId, Told};
+use super::output::{DownCause, Event};
+use super::sender::Receipt;
+
+impl Babel {
+    /// Says Hello at once and again shortly, and withdraws whatever we may have announced here in an
+    /// earlier life.
+    pub(super) fn link_up(&mut self, id: LinkId, params: LinkParams) {
+        self.link_down(id);
+        let [.., high, low] = self.seed.next_u64().to_be_bytes();
+        self.links.insert(id, Link::new(params, Seqno(u16::from_be_bytes([high, low]))));
+        self.send_hello(id);
+        self.outbox.control(id, Destination::Multicast, self.wildcard_retraction());
+        let again = self.now + self.hello_gap();
+        self.deadlines.set_by(Timer::Hello(id), again);
+        let update = self.jittered(self.params.update_interval);
+        self.deadlines.set(Timer::Update(id), update);
+    }
+
+    pub(super) fn link_down(&mut self, id: LinkId) {
+        for neighbour in self.neighbours_on(id) {
+            self.forget(neighbour, DownCause::LinkDown);
+        }
+        for timer in [Timer::Hello(id), Timer::Update(id), Timer::Multicast(id)] {
+            self.deadlines.clear(timer);
+        }
+        self.links.remove(&id);
+    }
+
+    /// Changes the extra cost of a link, and tells its neighbours.
+    pub(super) fn link_extra(&mut self, id: LinkId, extra: Cost) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        link.extra = extra;
+        for neighbour in self.neighbours_on(id) {
+            self.neighbour_changed(neighbour);
+        }
+    }
+
+    /// Sends a scheduled Hello with the IHUs that are due, and sets the time of the next.
+    pub(super) fn send_hello(&mut self, id: LinkId) {
+        let now = self.now;
+        let Some(link) = self.links.get_mut(&id) else { return };
+        let hello = Tlv::Hello(Hello {
+            kind: HelloKind::Multicast,
+            seqno: link.take_hello_seqno(now),
+            interval: Interval::from_duration(self.params.hello_interval),
+            timestamp: None,
+        });
+        self.outbox.control(id, Destination::Multicast, hello);
+        for neighbour in self.neighbours_on(id) {
+            self.send_ihu_if_due(neighbour);
+        }
+        let next = self.jittered(self.params.hello_interval);
+        self.deadlines.set(Timer::Hello(id), next);
+    }
+
+    fn send_ihu_if_due(&mut self, id: NeighbourId) {
+        let sensing = self.params.link_sensing;
+        let Some(neighbour) = self.neighbours.get_mut(id) else { return };
+        neighbour.told.hellos_ago = neighbour.told.hellos_ago.saturating_add(1);
+        if neighbour.told.hellos_ago >= HELLOS_PER_IHU || neighbour.is_unsettled(sensing) {
+            self.send_ihu(id, Destination::Multicast);
+        }
+    }
+
+    /// Tells a neighbour what receiving from it costs. The address is always said, so that the TLV means
+    /// the same in unicast and multicast.
+    fn send_ihu(&mut self, id: NeighbourId, to: Destination) {
+        let sensing = self.params.link_sensing;
+        let Some(neighbour) = self.neighbours.get_mut(id) else { return };
+        let Some(link) = self.links.get(&neighbour.link) else { return };
+        let rxcost = neighbour.rxcost(link, sensing);
+        neighbour.told = Told { rxcost, hellos_ago: 0 };
+        let ihu = Tlv::Ihu(Ihu {
+            address: Some(IpAddr::V6(neighbour.address)),
+            rxcost,
+            interval: Interval::from_duration(
+                self.params.hello_interval * u32::from(HELLOS_PER_IHU),
+            ),
+            timestamps: None,
+        });
+        self.outbox.control(neighbour.link, to, ihu);
+    }
+
+    /// Whether a Hello of a known neighbour goes on from its last ones.
+    pub(super) fn continues(&mut self, id: NeighbourId, hello: &Hello) -> bool {
+        self.neighbours.get_mut(id).is_some_and(|neighbour| {
+            neighbour.history(hello.kind).continuity(hello.seqno) == Continuity::Kept
+        })
+    }
+
+    /// Whether another neighbour may be made.
+    pub(super) fn has_room_on(&self, link: LinkId) -> bool {
+        self.neighbours.on(link).count() < self.params.limits.neighbours_per_link
+    }
+
+    /// A node is heard for the first time: it learns of us at once, so that the adjacency takes one round
+    /// trip and not a Hello interval.
+    pub(super) fn meet(&mut self, link_id: LinkId, address: Ipv6Addr, hello: &Hello) {
+        let id = self.neighbours.insert(Neighbour::new(link_id, address));
+        self.hear_hello(id, hello);
+        let (now, gap) = (self.now, self.hello_gap());
+        let Some(link) = self.links.get(&link_id) else { return };
+        let at = link.earliest_hello(now, gap);
+        if at <= now {
+            self.send_hello(link_id)
+        } else {
+            self.deadlines.set_by(Timer::Hello(link_id), at)
+        }
+    }
+
+    /// Enters a Hello.
+    pub(super) fn hear_hello(&mut self, id: NeighbourId, hello: &Hello) {
+        let now = self.now;
+        let Some(neighbour) = self.neighbours.get_mut(id) else { return };
+        neighbour.history(hello.kind).receive(hello.seqno, hello.interval, now);
+        self.neighbour_changed(id);
+    }
+
+    /// Counts what a neighbour has missed; forgets it if that is everything.
+    pub(super) fn neighbour_due(&mut self, id: NeighbourId) {
+        let now = self.now;
+        let Some(neighbour) = self.neighbours.get_mut(id) else { return };
+        let unscheduled = neighbour.due().is_none();
+        neighbour.expire(now);
+        if unscheduled || neighbour.is_forgotten() {
+            self.forget(id, DownCause::Unheard);
+        } else {
+            self.neighbour_changed(id);
+        }
+    }
+
+    /// Computes the cost of the link to a neighbour anew, with all that hangs on it.
+    pub(super) fn neighbour_changed(&mut self, id: NeighbourId) {
+        let sensing = self.params.link_sensing;
+        let Some(neighbour) = self.neighbours.get_mut(id) else { return };
+        let Some(link) = self.links.get(&neighbour.link) else { return };
+        let (link_id, address) = (neighbour.link, neighbour.address);
+        let rxcost = neighbour.rxcost(link, sensing);
+        let cost = neighbour.link_cost(link, sensing);
+        let before = std::mem::replace(&mut neighbour.cost, cost);
+        let told = neighbour.told.rxcost;
+        let due = neighbour.due().unwrap_or(self.now + UNSCHEDULED_LIFE);
+        self.deadlines.set(Timer::Neighbour(id), due.max(self.now + Duration::from_millis(1)));
+        if rxcost != told {
+            self.send_ihu(id, Destination::Unicast(address));
+        }
+        if cost == before {
+            return;
+        }
+        match (before.is_finite(), cost.is_finite()) {
+            (false, _) => self.neighbour_up(id, link_id, address, cost),
+            (true, true) => {
+                self.outbox.event(Event::NeighbourCost { link: link_id, neighbour: address, cost });
+            }
+            (true, false) => {
+                let cause =
+                    if rxcost.is_finite() { DownCause::Unhearing } else { DownCause::Unheard };
+                self.outbox.event(Event::NeighbourDown {
+                    link: link_id,
+                    neighbour: address,
+                    cause,
+                });
+                self.stop_sending(id);
+            }
+        }
+        self.reselect_all_of(id);
+    }
+
+    fn neighbour_up(&mut self, id: NeighbourId, link: LinkId, address: Ipv6Addr, cost: Cost) {
+        self.outbox.event(Event::NeighbourUp { link, neighbour: address, cost });
+        let now = self.now;
+        if let Some(neighbour) = self.neighbours.get_mut(id) {
+            neighbour.greeting = Greeting::Silent;
+            neighbour.sender.begin_dump(Receipt::Wanted, now);
+        }
+        self.touch_unicast(id);
+        self.deadlines.set(Timer::Ask(id), now + GREETING_TIME);
+    }
+
+    /// Asks a neighbour for its table if it has not begun to tell it by itself.
+    pub(super) fn ask_if_silent(&mut self, id: NeighbourId) {
+        let Some(neighbour) = self.neighbours.get(id) else { return };
+        if neighbour.greeting == Greeting::Silent && neighbour.cost.is_finite() {
+            let to = Destination::Unicast(neighbour.address);
+            self.outbox.control(neighbour.link, to, Tlv::RouteRequest(None));
+        }
+    }
+
+    /// Drops a neighbour with all its routes.
+    pub(super) fn forget(&mut self, id: NeighbourId, cause: DownCause) {
+        let Some(neighbour) = self.neighbours.remove(id) else { return };
+        for timer in [Timer::Neighbour(id), Timer::Ask(id), Timer::Unicast(id)] {
+            self.deadlines.clear(timer);
+        }
+        if neighbour.cost.is_finite() {
+            let (link, address) = (neighbour.link, neighbour.address);
+            self.outbox.event(Event::NeighbourDown { link, neighbour: address, cause });
+        }
+        self.stop_waiting_for(id);
+        for entry in neighbour.routes {
+            self.drop_route(entry, id);
+        }
+    }
+
+    /// Retracts all we have announced, on all links: to the group, and once more to each neighbour.
+    pub(super) fn retract_everything(&mut self) {
+        let retraction = self.wildcard_retraction();
+        let links: Vec<LinkId> = self.links.keys().copied().collect();
+        for link in links {
+            self.outbox.control(link, Destination::Multicast, retraction);
+        }
+        for (_, neighbour) in self.neighbours.iter() {
+            let to = Destination::Unicast(neighbour.address);
+            self.outbox.control(neighbour.link, to, retraction);
+        }
+    }
+
+    fn wildcard_retraction(&self) -> Tlv {
+        Tlv::Update(Update {
+            route: None,
+            router_id: None,
+            next_hop: None,
+            seqno: self.seqno,
+            metric: Metric::INFINITY,
+            interval: self.advertised_interval(),
+        })
+    }
+
+    pub(super) fn neighbours_on(&self, link: LinkId) -> Vec<NeighbourId> {
+        self.neighbours.on(link).map(|(id, _)| id).collect()
+    }
+
+    /// Least time between two Hellos on a link.
+    fn hello_gap(&self) -> Duration {
+        self.params.hello_interval / 40
+    }
+}
+
+/// An IHU goes with every third Hello, and promises so (RFC 8966 appendix B).
+const HELLOS_PER_IHU: u8 = 3;
+/// A new neighbour that speaks of no route within this time is asked.
+const GREETING_TIME: Duration = Duration::from_millis(100);
+/// A neighbour that never promised a Hello is forgotten this long after the last thing heard.
+const UNSCHEDULED_LIFE: Duration = Duration::from_mins(1);

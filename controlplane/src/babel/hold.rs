@@ -1,0 +1,84 @@
+//! Lost prefixes: retraction, hold time, end (RFC 8966 §3.5.4).
+
+use sixwire_proto::babel::RouteKey;
+
+use super::Babel;
+use super::announcement::Audience;
+use super::neighbour::NeighbourId;
+use super::output::{Output, Target};
+use super::route::{self, EntryId, Hold, Selection};
+
+impl Babel {
+    /// Retracts a prefix that has just lost its last usable route. Until all who may have used us for it
+    /// know, or what we told them has expired, it does not fall back to a shorter prefix.
+    pub(super) fn retract(&mut self, id: EntryId, key: RouteKey, lost: Selection) {
+        let audience = self.link_of(lost.via).map_or(Audience::Everyone, Audience::Beyond);
+        let waiting = self.tell(key, audience, self.now);
+        let until = self.now + route::hold_time(self.advertised_interval());
+        if let Some(entry) = self.table.get_mut(id)
+            && !waiting.is_empty()
+        {
+            entry.hold = Some(Box::new(Hold { until, waiting }));
+            self.table.held.insert(id);
+        }
+        self.install(id);
+    }
+
+    /// A neighbour has acknowledged a retraction.
+    pub(super) fn retraction_received(&mut self, from: NeighbourId, key: RouteKey) {
+        if let Some(id) = self.table.id(key) {
+            self.stop_waiting(id, from);
+        }
+    }
+
+    /// A neighbour can no longer be using us.
+    pub(super) fn stop_waiting_for(&mut self, neighbour: NeighbourId) {
+        for id in self.table.held.clone() {
+            self.stop_waiting(id, neighbour);
+        }
+    }
+
+    fn stop_waiting(&mut self, id: EntryId, neighbour: NeighbourId) {
+        let Some(hold) = self.table.get_mut(id).and_then(|entry| entry.hold.as_mut()) else {
+            return;
+        };
+        hold.waiting.retain(|waiting| *waiting != neighbour);
+        if hold.waiting.is_empty() {
+            self.release(id);
+        }
+    }
+
+    /// Ends a hold.
+    pub(super) fn release(&mut self, id: EntryId) {
+        if self.table.held.remove(&id)
+            && let Some(entry) = self.table.get_mut(id)
+        {
+            entry.hold = None;
+            self.install(id);
+            self.settle(id);
+        }
+    }
+
+    /// Tells the kernel what is now to be done with packets for a prefix. A default route is never held:
+    /// there is no shorter prefix to fall back to.
+    pub(super) fn install(&mut self, id: EntryId) {
+        let Some(entry) = self.table.get(id) else { return };
+        let target = match (entry.selected, entry.selected_route()) {
+            (Some(selected), Some(route)) => {
+                let Some(neighbour) = self.neighbours.get(route.neighbour) else { return };
+                Target::Via {
+                    link: neighbour.link,
+                    next_hop: route.next_hop,
+                    metric: selected.metric,
+                    router_id: selected.router_id,
+                }
+            }
+            (Some(_), None) => Target::Gone,
+            (None, _) if entry.hold.is_some() && !entry.key.destination.is_default() => {
+                Target::Unreachable
+            }
+            (None, _) => Target::Gone,
+        };
+        self.outbox.outputs.push_back(Output::Route { route: entry.key, target });
+    }
+}

@@ -1,0 +1,110 @@
+//! What can happen to a Babel instance.
+
+use std::net::Ipv6Addr;
+
+use sixwire_proto::babel::{Destination, RouteKey};
+use sixwire_proto::link::LinkId;
+use sixwire_proto::metric::{Cost, Metric};
+use sixwire_proto::prefix::Prefix;
+use sixwire_proto::router_id::RouterId;
+
+/// One event. Each is handled completely before the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Input<'a> {
+    /// A link can be used from now on. A link that is already up is started afresh.
+    LinkUp {
+        /// The link.
+        link: LinkId,
+        /// How it is to be used.
+        params: LinkParams,
+    },
+    /// A link is gone, and all that was heard on it.
+    LinkDown {
+        /// The link.
+        link: LinkId,
+    },
+    /// A link is dearer than its nominal cost from now on: a tunnel is being drained.
+    LinkCost {
+        /// The link.
+        link: LinkId,
+        /// What it costs more; zero ends it.
+        extra: Cost,
+    },
+    /// A datagram came.
+    Packet {
+        /// The link it came by.
+        link: LinkId,
+        /// Its source address.
+        source: Ipv6Addr,
+        /// Its destination address.
+        destination: Destination,
+        /// Its payload.
+        bytes: &'a [u8],
+    },
+    /// A destination of our own is to be announced, or its metric changes.
+    Originate {
+        /// The route.
+        route: RouteKey,
+        /// The metric to announce; infinite is the same as [`Input::Withdraw`].
+        metric: Metric,
+    },
+    /// It is no longer to be announced.
+    Withdraw {
+        /// The route.
+        route: RouteKey,
+    },
+    /// A router-id may originate these prefixes and what lies inside them; replaces what was known.
+    Origin {
+        /// The router-id.
+        router_id: RouterId,
+        /// Its prefixes.
+        prefixes: &'a [Prefix],
+    },
+    /// A router-id may originate nothing from now on.
+    OriginGone {
+        /// The router-id.
+        router_id: RouterId,
+    },
+    /// Everything is retracted, and nothing done from then on. The kernel's routes are left as they are.
+    Shutdown,
+    /// [`super::Babel::next_deadline`] has passed. Any input does what is due; this one does only that.
+    Deadline,
+}
+
+/// How a link is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkParams {
+    /// Our own link-local address on it.
+    pub address: Ipv6Addr,
+    /// What it costs as long as it is up; zero counts as one.
+    pub cost: Cost,
+    /// The largest UDP payload to send.
+    pub largest_datagram: usize,
+    /// Whether routes are announced on the link they lead through.
+    pub split_horizon: SplitHorizon,
+}
+
+/// Split horizon (RFC 8966 §3.7.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SplitHorizon {
+    /// A route is not announced where it was learnt: for tunnels and wired LANs, where all hear all.
+    On,
+    /// Every route is announced: for links on which two neighbours may not hear each other.
+    Off,
+}
+
+impl LinkParams {
+    /// A wired link or tunnel of nominal cost, for datagrams that fit a path of the least IPv6 MTU.
+    #[must_use]
+    pub fn wired(address: Ipv6Addr) -> Self {
+        Self {
+            address,
+            cost: Cost::WIRED,
+            largest_datagram: LARGEST_DATAGRAM,
+            split_horizon: SplitHorizon::On,
+        }
+    }
+}
+
+/// 1280 octets (RFC 8200 §5) less the IPv6 and UDP headers.
+const LARGEST_DATAGRAM: usize = 1280 - 40 - 8;

@@ -1,0 +1,68 @@
+//! What leaves at the end of one step: control TLVs ahead of updates, each packed with the others for
+//! the same destination.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use sixwire_proto::babel::{Destination, Packet, Tlv, Writer};
+use sixwire_proto::link::LinkId;
+
+use super::Babel;
+use super::announcement::Outlet;
+use super::counter::{Counters, Done};
+use super::output::{Event, Output};
+
+/// Collected in the course of a step.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    pub(super) outputs: VecDeque<Output>,
+    pub(super) counters: Counters,
+    control: BTreeMap<(LinkId, Destination), Vec<Tlv>>,
+    /// Senders that may have something to send.
+    pub(super) touched: BTreeSet<Outlet>,
+}
+
+impl Outbox {
+    pub(super) fn event(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
+    }
+
+    /// Adds a TLV to what leaves at the end of the step.
+    pub(super) fn control(&mut self, link: LinkId, to: Destination, tlv: Tlv) {
+        self.control.entry((link, to)).or_default().push(tlv);
+    }
+
+    pub(super) fn send(&mut self, link: LinkId, to: Destination, packet: Packet) {
+        self.counters.done(Done::PacketSent);
+        self.outputs.push_back(Output::Send { link, to, packet });
+    }
+}
+
+impl Babel {
+    /// Ends a step: control TLVs first, so that no Hello waits behind a dump.
+    pub(super) fn flush(&mut self) {
+        for ((link, to), tlvs) in std::mem::take(&mut self.outbox.control) {
+            self.send_control(link, to, &tlvs);
+        }
+        for outlet in std::mem::take(&mut self.outbox.touched) {
+            self.pump(outlet);
+        }
+    }
+
+    fn send_control(&mut self, link: LinkId, to: Destination, tlvs: &[Tlv]) {
+        let Some(params) = self.links.get(&link).map(|link| link.params) else { return };
+        let mut writer = Writer::new(params.largest_datagram, params.address);
+        for tlv in tlvs {
+            if writer.push(tlv).is_err() {
+                self.send_finished(link, to, &mut writer);
+                writer.push(tlv).expect("any TLV fits an empty datagram");
+            }
+        }
+        self.send_finished(link, to, &mut writer);
+    }
+
+    fn send_finished(&mut self, link: LinkId, to: Destination, writer: &mut Writer) {
+        if let Some(packet) = writer.finish() {
+            self.outbox.send(link, to, packet);
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! What a Babel instance wants done.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
+
+use sixwire_proto::babel::{Destination, Packet, RouteKey};
+use sixwire_proto::link::LinkId;
+use sixwire_proto::metric::{Cost, Metric};
+use sixwire_proto::router_id::RouterId;
+use sixwire_proto::seqno::Seqno;
+
+/// One thing to do, in the order given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Send a datagram from our address on the link.
+    Send {
+        /// By which link.
+        link: LinkId,
+        /// To the group, or to one neighbour.
+        to: Destination,
+        /// What.
+        packet: Packet,
+    },
+    /// What the kernel shall do with packets for a route. The latest for a route replaces all before.
+    Route {
+        /// The route.
+        route: RouteKey,
+        /// Where its packets go.
+        target: Target,
+    },
+    /// Our sequence number, to be on disk before any [`Output::Send`] behind it leaves.
+    Seqno(Seqno),
+    /// It must be known which prefixes a router-id may originate. Answered by
+    /// [`super::Input::Origin`]; asked again until it is.
+    OriginWanted {
+        /// The router-id.
+        router_id: RouterId,
+        /// A link to a neighbour that routes to it, and so should know.
+        link: LinkId,
+        /// That neighbour.
+        neighbour: Ipv6Addr,
+    },
+    /// Something worth a line in the log.
+    Event(Event),
+}
+
+/// Where the kernel sends packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// To a neighbour.
+    Via {
+        /// By this link.
+        link: LinkId,
+        /// To this address on it.
+        next_hop: IpAddr,
+        /// Our metric to the destination.
+        metric: Metric,
+        /// Who originates it.
+        router_id: RouterId,
+    },
+    /// Nowhere, and by no shorter prefix either (RFC 8966 §3.5.4).
+    Unreachable,
+    /// Not our business: the route is to be removed.
+    Gone,
+}
+
+/// A change that people want to see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A neighbour can be used.
+    NeighbourUp {
+        /// On this link.
+        link: LinkId,
+        /// Its address.
+        neighbour: Ipv6Addr,
+        /// The cost of the link to it.
+        cost: Cost,
+    },
+    /// The cost of the link to a neighbour changed.
+    NeighbourCost {
+        /// On this link.
+        link: LinkId,
+        /// Its address.
+        neighbour: Ipv6Addr,
+        /// The new cost.
+        cost: Cost,
+    },
+    /// A neighbour can no longer be used.
+    NeighbourDown {
+        /// On this link.
+        link: LinkId,
+        /// Its address.
+        neighbour: Ipv6Addr,
+        /// Why.
+        cause: DownCause,
+    },
+    /// A destination has no usable route left, and its originator is asked for a newer one.
+    Starved {
+        /// The destination.
+        route: RouteKey,
+        /// Its originator.
+        router_id: RouterId,
+        /// The sequence number asked for.
+        seqno: Seqno,
+    },
+    /// Someone announces our router-id with a sequence number we have not used yet.
+    SeqnoAhead {
+        /// The number heard.
+        heard: Seqno,
+    },
+}
+
+/// Why a neighbour is not used any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DownCause {
+    /// Its Hellos are missing.
+    Unheard,
+    /// It does not hear us.
+    Unhearing,
+    /// It has restarted.
+    Restarted,
+    /// Its link is gone.
+    LinkDown,
+}
+
+impl fmt::Display for DownCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unheard => "its hellos are missing",
+            Self::Unhearing => "it does not hear us",
+            Self::Restarted => "it has restarted",
+            Self::LinkDown => "its link is down",
+        })
+    }
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NeighbourUp { link, neighbour, cost } => {
+                write!(f, "neighbour {neighbour} on {link} is up at cost {cost}")
+            }
+            Self::NeighbourCost { link, neighbour, cost } => {
+                write!(f, "neighbour {neighbour} on {link} has cost {cost}")
+            }
+            Self::NeighbourDown { link, neighbour, cause } => {
+                write!(f, "neighbour {neighbour} on {link} is down: {cause}")
+            }
+            Self::Starved { route, router_id, seqno } => {
+                write!(f, "no usable route to {route}, asking {router_id} for seqno {seqno}")
+            }
+            Self::SeqnoAhead { heard } => {
+                write!(f, "our router-id was announced with seqno {heard}, going beyond it")
+            }
+        }
+    }
+}

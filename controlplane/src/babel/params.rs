@@ -1,0 +1,100 @@
+//! What a Babel instance is told once, at its start.
+
+use std::time::Duration;
+
+use sixwire_proto::metric::Cost;
+use sixwire_proto::router_id::RouterId;
+use sixwire_proto::seqno::Seqno;
+
+/// Parameters of one instance. [`Params::new`] fills in the defaults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Params {
+    /// Our router-id; fixed for the life of the node.
+    pub router_id: RouterId,
+    /// The first sequence number to announce: newer than any announced before under this router-id.
+    pub seqno: Seqno,
+    /// Time between two Hellos on a link.
+    pub hello_interval: Duration,
+    /// Time between two full updates on a link.
+    pub update_interval: Duration,
+    /// When a link counts as up.
+    pub link_sensing: LinkSensing,
+    /// How much lower a metric must be before a working route is left for it.
+    pub switch_margin: Cost,
+    /// Whether routes need a known origin.
+    pub origin_check: OriginCheck,
+    /// Ceilings of all tables.
+    pub limits: Limits,
+}
+
+/// k-out-of-j link sensing (RFC 8966 §A.2.1): up while no more than `heard_of - least_heard` of the last
+/// `heard_of` Hellos are missing. Hellos from before the first one count as heard, so that a new
+/// neighbour is usable after one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkSensing {
+    /// k: at least this many were heard.
+    pub least_heard: u8,
+    /// j: among this many, at most 16.
+    pub heard_of: u8,
+}
+
+/// Whether a route must belong to a certified origin to be selected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OriginCheck {
+    /// Only routes whose router-id is known to own a prefix around them.
+    Required,
+    /// All routes: a plain Babel network.
+    Off,
+}
+
+/// Ceilings of the tables. What lies beyond is refused and counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Neighbours on one link; a further one is not heard until another is forgotten.
+    pub neighbours_per_link: usize,
+    /// Routes one neighbour may announce; further ones are ignored.
+    pub routes_per_neighbour: usize,
+    /// Routes in the whole table, own ones included; further ones are ignored.
+    pub routes: usize,
+    /// Feasibility distances; a route without room for its own is not announced.
+    pub sources: usize,
+    /// Pending seqno requests; further ones are not sent or forwarded.
+    pub requests: usize,
+    /// Router-ids whose origin is being asked for; further ones wait for room.
+    pub origins_wanted: usize,
+}
+
+impl Params {
+    /// Defaults for a node with this router-id, which has announced nothing as new as `seqno`.
+    #[must_use]
+    pub fn new(router_id: RouterId, seqno: Seqno) -> Self {
+        Self {
+            router_id,
+            seqno,
+            hello_interval: HELLO_INTERVAL,
+            update_interval: UPDATE_INTERVAL,
+            link_sensing: LINK_SENSING,
+            switch_margin: SWITCH_MARGIN,
+            origin_check: OriginCheck::Off,
+            limits: LIMITS,
+        }
+    }
+}
+
+/// RFC 8966 appendix B.
+pub const HELLO_INTERVAL: Duration = Duration::from_secs(4);
+/// RFC 8966 appendix B: four Hello intervals.
+pub const UPDATE_INTERVAL: Duration = Duration::from_secs(16);
+/// RFC 8966 appendix B: 2-out-of-3 on wired links.
+pub const LINK_SENSING: LinkSensing = LinkSensing { least_heard: 2, heard_of: 3 };
+/// A sixth of a wired link: less is noise, a hop fewer is always more.
+pub const SWITCH_MARGIN: Cost = Cost(16);
+/// Room for 100 000 prefixes heard from four sides, and ten times the neighbours of a busy LAN.
+pub const LIMITS: Limits = Limits {
+    neighbours_per_link: 256,
+    routes_per_neighbour: 150_000,
+    routes: 500_000,
+    sources: 300_000,
+    requests: 4_096,
+    origins_wanted: 1_024,
+};

@@ -1,0 +1,141 @@
+//! Route selection (RFC 8966 §3.6) and what follows from it.
+
+use std::time::Duration;
+
+use sixwire_proto::metric::Metric;
+
+use super::Babel;
+use super::announcement::Audience;
+use super::deadline::Timer;
+use super::neighbour::NeighbourId;
+use super::route::{Dropped, Entry, EntryId, Route, Selection, Via};
+
+impl Babel {
+    /// The route to use. Our own before all others; then the one in use, while it can be used and none is
+    /// better by a margin; then the lowest metric. Sequence numbers do not count.
+    fn choose(&self, entry: &Entry) -> Option<Selection> {
+        if let Some(metric) = entry.own {
+            return Some(Selection { via: Via::Own, router_id: self.params.router_id, metric });
+        }
+        let usable = || entry.routes.iter().filter(|route| self.is_usable(entry, route));
+        let best = usable().min_by_key(|route| (self.metric(route), route.neighbour))?;
+        let current = usable().find(|route| entry.is_selected(route.neighbour));
+        let margin = self.params.switch_margin;
+        let chosen = match current {
+            Some(current) if self.metric(best) + margin > self.metric(current) => current,
+            _ => best,
+        };
+        Some(Selection {
+            via: Via::Neighbour(chosen.neighbour),
+            router_id: chosen.router_id,
+            metric: self.metric(chosen),
+        })
+    }
+
+    /// Never one that is retracted or not feasible (RFC 8966 §3.6), nor of unknown origin.
+    fn is_usable(&self, entry: &Entry, route: &Route) -> bool {
+        self.metric(route).is_finite()
+            && entry.is_feasible(route)
+            && self.origins.allow(route.router_id, entry.key.destination)
+    }
+
+    /// Our metric by a route.
+    pub(super) fn metric(&self, route: &Route) -> Metric {
+        route.metric(self.neighbours.cost(route.neighbour))
+    }
+
+    /// The cost of the link to a neighbour has changed: selects anew for every prefix it has announced, and
+    /// asks for those that would now be better.
+    pub(super) fn reselect_all_of(&mut self, id: NeighbourId) {
+        let entries = self.neighbours.get(id).map(|neighbour| neighbour.routes.clone());
+        for entry in entries.unwrap_or_default() {
+            self.reselect(entry);
+            let route = self.table.get(entry).and_then(|entry| entry.route(id)).copied();
+            if let Some(route) = route {
+                self.ask_if_unfeasible(entry, &route);
+            }
+        }
+    }
+
+    /// Selects anew for one prefix; tells the kernel and the neighbours what has changed, and answers
+    /// requests that waited for it.
+    pub(super) fn reselect(&mut self, id: EntryId) {
+        let Some(entry) = self.table.get(id) else { return };
+        let (key, before, after) = (entry.key, entry.selected, self.choose(entry));
+        let told = entry.told;
+        if let Some(entry) = self.table.get_mut(id) {
+            entry.selected = after;
+        }
+        match (before, after) {
+            (None, None) => {}
+            (None, Some(now)) => self.found(id, now),
+            (Some(lost), None) => {
+                self.retract(id, key, lost);
+                self.ask_all_unfeasible(id);
+            }
+            (Some(old), Some(new)) if old != new => self.moved(id, (old, new), told),
+            (Some(_), Some(_)) => {}
+        }
+        self.satisfy(key);
+        self.settle(id);
+    }
+
+    fn found(&mut self, id: EntryId, now: Selection) {
+        let Some(entry) = self.table.get_mut(id) else { return };
+        let held = entry.hold.take().is_some();
+        let key = entry.key;
+        self.table.held.remove(&id);
+        if held || now.via != Via::Own {
+            self.install(id);
+        }
+        let audience = match self.link_of(now.via) {
+            Some(link) if !held => Audience::Beyond(link),
+            _ => Audience::Everyone,
+        };
+        self.tell(key, audience, self.now);
+    }
+
+    /// The selected route is another one, or has another metric. A new router-id is urgent (RFC 8966
+    /// §3.7.2); a metric waits a moment, as others may follow it; a small step waits for the next full
+    /// update.
+    fn moved(&mut self, id: EntryId, (old, new): (Selection, Selection), told: Metric) {
+        let Some(key) = self.table.get(id).map(|entry| entry.key) else { return };
+        if old.via != Via::Own || new.via != Via::Own {
+            self.install(id);
+        }
+        let soon = self.now + self.seed.between(SOON / 4, SOON);
+        if old.router_id != new.router_id {
+            self.tell(key, Audience::Everyone, self.now);
+        } else if new.metric.0.abs_diff(told.0) >= SIGNIFICANT {
+            self.tell(key, Audience::Everyone, soon);
+        }
+        if let (Some(a), Some(b)) = (self.link_of(old.via), self.link_of(new.via))
+            && a != b
+        {
+            self.tell(key, Audience::On(a, b), self.now);
+        }
+    }
+
+    /// Ends a change of an entry: sets its next deadline, or drops it if it is empty.
+    pub(super) fn settle(&mut self, id: EntryId) {
+        match self.table.drop_if_idle(id) {
+            Dropped::Yes => self.deadlines.clear(Timer::Entry(id)),
+            Dropped::No => self.schedule(id),
+        }
+    }
+
+    /// Moves the deadline of an entry forward if need be. A later one is found when the earlier fires, so
+    /// that a refresh costs nothing here.
+    pub(super) fn schedule(&mut self, id: EntryId) {
+        if let Some(due) = self.table.get(id).and_then(Entry::due) {
+            self.deadlines.set_by(Timer::Entry(id), due.max(self.now + LEAST_DELAY));
+        }
+    }
+}
+
+/// Metrics that differ by less from what was told wait for the next full update: half a wired link.
+const SIGNIFICANT: u16 = 48;
+/// How long a changed metric waits for others, at most.
+const SOON: Duration = Duration::from_millis(20);
+/// No deadline of an entry is nearer than this.
+const LEAST_DELAY: Duration = Duration::from_millis(1);

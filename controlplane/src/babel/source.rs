@@ -1,0 +1,128 @@
+//! Feasibility distances (RFC 8966 §3.5.1, §3.7.3).
+
+use std::time::Duration;
+
+use sixwire_proto::metric::Metric;
+use sixwire_proto::router_id::RouterId;
+use sixwire_proto::seqno::Seqno;
+use sixwire_proto::time::Instant;
+
+/// A pair compared by seqno first, newer being better, then by metric, smaller being better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Distance {
+    pub(super) seqno: Seqno,
+    pub(super) metric: Metric,
+}
+
+impl Distance {
+    /// Strictly better (RFC 8966 §3.5.1).
+    pub(super) fn is_better_than(self, other: Self) -> bool {
+        self.seqno.is_newer_than(other.seqno)
+            || (self.seqno == other.seqno && self.metric < other.metric)
+    }
+}
+
+/// The best distance ever announced for one prefix under one router-id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Source {
+    pub(super) router_id: RouterId,
+    pub(super) distance: Distance,
+    /// Last time a finite update was sent from it.
+    used: Instant,
+}
+
+impl Source {
+    /// A new entry for an announcement sent now.
+    pub(super) fn new(router_id: RouterId, distance: Distance, now: Instant) -> Self {
+        Self { router_id, distance, used: now }
+    }
+
+    /// Enters a finite announcement sent now (RFC 8966 §3.7.3).
+    pub(super) fn announce(&mut self, distance: Distance, now: Instant) {
+        if distance.is_better_than(self.distance) {
+            self.distance = distance;
+        }
+        self.used = now;
+    }
+
+    /// When it may be forgotten.
+    pub(super) fn expires(&self) -> Instant {
+        self.used + GC_TIME
+    }
+}
+
+/// The entry of a router-id among the sources of a prefix.
+pub(super) fn of(sources: &[Source], router_id: RouterId) -> Option<&Source> {
+    sources.iter().find(|source| source.router_id == router_id)
+}
+
+/// The feasibility condition for a finite distance (RFC 8966 §3.5.1).
+pub(super) fn is_feasible(sources: &[Source], router_id: RouterId, distance: Distance) -> bool {
+    of(sources, router_id).is_none_or(|source| distance.is_better_than(source.distance))
+}
+
+/// Source GC time (RFC 8966 appendix B).
+const GC_TIME: Duration = Duration::from_mins(3);
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn distance(seqno: u16, metric: u16) -> Distance {
+        Distance { seqno: Seqno(seqno), metric: Metric(metric) }
+    }
+
+    fn id(last: u8) -> RouterId {
+        RouterId::new([1, 1, 1, 1, 1, 1, 1, last]).unwrap()
+    }
+
+    #[test]
+    fn only_a_newer_seqno_or_an_equal_one_with_a_smaller_metric_is_feasible() {
+        let sources = [Source::new(id(1), distance(10, 300), Instant(0))];
+        for (seqno, metric, feasible) in [
+            (10, 299, true),
+            (10, 300, false),
+            (10, 301, false),
+            (11, 60_000, true),
+            (9, 1, false),
+            (10 + 0x7fff, 60_000, true),
+            (10 + 0x8000, 1, false),
+        ] {
+            assert_eq!(is_feasible(&sources, id(1), distance(seqno, metric)), feasible, "{seqno}");
+        }
+        assert!(is_feasible(&sources, id(2), distance(0, 60_000)), "no distance, no condition");
+    }
+
+    #[test]
+    fn an_announcement_only_ever_improves_the_distance() {
+        let mut source = Source::new(id(1), distance(0xffff, 300), Instant(0));
+        source.announce(distance(0xffff, 400), Instant(1));
+        assert_eq!(source.distance, distance(0xffff, 300));
+        source.announce(distance(0, 400), Instant(2));
+        assert_eq!(source.distance, distance(0, 400));
+        source.announce(distance(0xffff, 1), Instant(3));
+        assert_eq!(source.distance, distance(0, 400));
+        assert_eq!(source.expires(), Instant(3) + GC_TIME);
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_announced_is_feasible_afterwards(
+            start in any::<u16>(),
+            sent in proptest::collection::vec((0_u16..8, 0_u16..1000), 1..20),
+        ) {
+            let at = |(seqno, metric): (u16, u16)| distance(start.wrapping_add(seqno), metric);
+            let mut source = Source::new(id(1), at(sent[0]), Instant(0));
+            for pair in &sent {
+                source.announce(at(*pair), Instant(0));
+            }
+            let best = sent.iter().copied().min_by_key(|(s, m)| (u16::MAX - s, *m)).unwrap();
+            prop_assert_eq!(source.distance, at(best));
+            for pair in sent {
+                prop_assert!(!is_feasible(&[source], id(1), at(pair)));
+            }
+        }
+    }
+}

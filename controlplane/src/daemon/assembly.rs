@@ -1,0 +1,394 @@
+//! Puts a node together from its configuration, its state directory and what the kernel has.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::DirBuilder;
+use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::Context as _;
+use sixwire_dataplane::model::{RouteKey, RouteTarget};
+use sixwire_dataplane::{Choice, Dataplane, Events, Options, forwarding};
+use sixwire_proto::babel::RouteKey as BabelRoute;
+use sixwire_proto::certificate::Role;
+use sixwire_proto::link::LinkId;
+use sixwire_proto::metric::Metric;
+use sixwire_proto::seed::Seed;
+use sixwire_proto::seqno::Seqno;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tracing::{error, info, warn};
+
+use super::api::Server;
+use super::babel_socket::BabelSocket;
+use super::clock::{Clock, Reading};
+use super::config::{Config, Wireguard};
+use super::identity::Identity;
+use super::kernel_events::KernelWatch;
+use super::kernel_routes::{Drift, KernelRoutes};
+use super::mailbox::Mailbox;
+use super::members::Members;
+use super::monotonic::Monotonic;
+use super::node::Node;
+use super::registry::RegistrySync;
+use super::registry_client::RegistryClient;
+use super::reporter::Reporter;
+use super::requests;
+use super::routing::{self, News, Outlets, RouteUpdates, Routing};
+use super::signalling::{self, Membership, Signalling};
+use super::startup::{Adopted, OwnGround};
+use super::store::{Lock, Store};
+use super::tunnels::{self, CountOverride, TunnelDriver};
+use super::{native, tunnels::Context as TunnelContext};
+use crate::babel::{Babel, OriginCheck, Params};
+use crate::tunnel::{Params as TunnelParams, Service, Tunnels};
+
+/// Who the node is and where it keeps things: the ground for everything else.
+pub(super) struct Foundation<'a> {
+    config: &'a Config,
+    identity: Identity,
+    store: Store,
+    calendar: Arc<Mutex<Clock>>,
+    monotonic: Monotonic,
+    locks: [Lock; 2],
+}
+
+/// The kernel, in order.
+struct Kernel {
+    dataplane: Arc<Dataplane>,
+    events: Events,
+    ground: OwnGround,
+    adopted: Adopted,
+    shortcomings: Vec<String>,
+}
+
+/// Other nodes, and the registry.
+struct Community {
+    members: Arc<Members>,
+    signalling: Signalling,
+    requests: mpsc::Receiver<signalling::Event>,
+    registry: Arc<RegistrySync>,
+}
+
+/// What passes between tasks.
+struct Wires {
+    routing: (mpsc::Sender<routing::Command>, Option<mpsc::Receiver<routing::Command>>),
+    tunnels: (mpsc::Sender<tunnels::Command>, Option<mpsc::Receiver<tunnels::Command>>),
+    routes: Mailbox<RouteUpdates>,
+    drift: Mailbox<Drift>,
+    news: Mailbox<News>,
+}
+
+impl<'a> Foundation<'a> {
+    /// Reads the state directory.
+    ///
+    /// # Errors
+    /// What is missing or damaged, and what to do about it.
+    pub(super) fn lay(config: &'a Config) -> anyhow::Result<Self> {
+        let store = Store::open(&config.state_dir)?;
+        let locks = [store.lock()?, Lock::take(make_run_dir(config)?)?];
+        let identity = Identity::load(&store)?;
+        let Identity { node, certificate, state, .. } = &identity;
+        info!(%node, name = certificate.name, network = %state.prefix, "starting");
+        let mut calendar = Clock::new(store.clock_floor().unwrap_or_default(), Reading::take());
+        calendar.raise(state.issued, Reading::take());
+        let calendar = Arc::new(Mutex::new(calendar));
+        let monotonic = Monotonic::start();
+        Ok(Self { config, identity, store, calendar, monotonic, locks })
+    }
+
+    /// Starts every task.
+    ///
+    /// # Errors
+    /// What is missing, and what to do about it.
+    pub(super) async fn build(self) -> anyhow::Result<Node> {
+        let mut kernel = self.kernel().await?;
+        let mut wires = Wires::lay();
+        let community = self.community(&wires)?;
+        let (native, problems) = native::find_all(&self.config.babel.interfaces);
+        for problem in &problems {
+            warn!("{problem}");
+        }
+        kernel.shortcomings.extend(problems);
+        let links: Vec<_> = native.iter().map(|(link, (_, params))| (*link, *params)).collect();
+        let mut tasks = JoinSet::new();
+
+        let own = kernel.ground.addresses.iter().copied().collect();
+        let routes = std::mem::take(&mut kernel.adopted.routes);
+        let writer = self.writer(&kernel, (&wires, own), routes);
+        let refused = writer.refused();
+        spawn(&mut tasks, "kernel writer", writer.run());
+        spawn(&mut tasks, "routing", self.routing(&mut wires)?.run());
+        let driver = self.tunnels(&kernel, &community, &mut wires)?;
+        let adopted = std::mem::take(&mut kernel.adopted.tunnels);
+        spawn(&mut tasks, "tunnel", driver.run(adopted));
+        self.watch(&mut tasks, &wires, (kernel.events, &kernel.dataplane, kernel.ground.clone()));
+        let maintained = Arc::clone(&community.registry);
+        let seed = random_seed()?;
+        spawn(&mut tasks, "registry", async move { maintained.maintain(seed).await });
+        let served = requests::serve(
+            community.requests,
+            Arc::clone(&community.members),
+            (community.signalling.clone(), wires.tunnels.0.clone(), self.monotonic),
+        );
+        spawn(&mut tasks, "signalling", served);
+        let queries = self.api(&mut tasks)?;
+
+        self.announce(&wires, &links).await;
+        let reporter = Reporter {
+            started: self.monotonic,
+            members: community.members,
+            registry: community.registry,
+            dataplane: Arc::clone(&kernel.dataplane),
+            signalling: community.signalling.clone(),
+            tunnels: wires.tunnels.0.clone(),
+            routing: wires.routing.0.clone(),
+            native: native.into_iter().map(|(link, (interface, _))| (link, interface)).collect(),
+            now: self.now(),
+            refused,
+            shortcomings: kernel.shortcomings,
+        };
+        Ok(Node {
+            dataplane: kernel.dataplane,
+            routing: wires.routing.0,
+            tunnels: wires.tunnels.0,
+            signalling: community.signalling,
+            reporter,
+            queries,
+            tasks,
+            _locks: self.locks,
+        })
+    }
+
+    /// Opens the data plane, takes over what works in it and mends the rest.
+    async fn kernel(&self) -> anyhow::Result<Kernel> {
+        let shortcomings = self.enable_forwarding();
+        let program = std::env::current_exe().context("cannot find our own program file")?;
+        let run_dir = self.config.run_dir.clone();
+        let arguments = vec!["wireguard-helper".into(), "--run-dir".into(), run_dir.clone().into()];
+        let mut options = Options::new(run_dir, program, arguments);
+        options.table = self.config.table;
+        options.address_interface = self.config.address_interface.parse()?;
+        options.wireguard = match self.config.wireguard {
+            Wireguard::Auto => Choice::Auto,
+            Wireguard::Kernel => Choice::Kernel,
+            Wireguard::Embedded => Choice::Embedded,
+        };
+        let (dataplane, events) = Dataplane::open(options).await?;
+        let ground = OwnGround {
+            node: self.identity.node,
+            addresses: BTreeSet::from([self.identity.certificate.prefix.node_address()]),
+            unreachable: BTreeSet::from([self.identity.state.prefix]),
+        };
+        let adopted = ground.reconcile(&dataplane).await?;
+        info!(
+            wireguard = %dataplane.backend(),
+            adopted_tunnels = adopted.tunnels.len(),
+            adopted_routes = adopted.routes.len(),
+            "data plane ready"
+        );
+        Ok(Kernel { dataplane: Arc::new(dataplane), events, ground, adopted, shortcomings })
+    }
+
+    /// Makes the kernel forward, if this node is one that does.
+    fn enable_forwarding(&self) -> Vec<String> {
+        if !self.identity.certificate.has(Role::Transit) {
+            return Vec::new();
+        }
+        let problems = [forwarding::enable_ipv6(), forwarding::enable_ipv4()];
+        let problems: Vec<String> =
+            problems.into_iter().filter_map(|r| Some(r.err()?.to_string())).collect();
+        for problem in &problems {
+            warn!("{problem}");
+        }
+        problems
+    }
+
+    fn community(&self, wires: &Wires) -> anyhow::Result<Community> {
+        let Identity { key, network, chain, state, state_chain, .. } = &self.identity;
+        let papers =
+            Membership { root: network.root, certificate: chain.clone(), state: state.clone() };
+        let papers = watch::Sender::new(Arc::new(papers));
+        let ports = |ip: &IpAddr| SocketAddr::new(*ip, self.config.signalling.port);
+        let (signalling, requests) = Signalling::bind(signalling::Config {
+            addresses: self.config.signalling.listen.iter().map(ports).collect(),
+            mark: None,
+            key: key.clone(),
+            membership: papers.subscribe(),
+            now: self.now(),
+            limits: signalling::Limits::default(),
+        })?;
+        let members = Arc::new(Members::new(
+            self.store.clone(),
+            (papers, state_chain.clone()),
+            self.now(),
+            wires.routing.0.clone(),
+        )?);
+        let registry = Arc::new(RegistrySync::new(
+            (RegistryClient::new(network)?, key.clone()),
+            Arc::clone(&members),
+            Arc::clone(&self.calendar),
+            self.store.clone(),
+        ));
+        Ok(Community { members, signalling, requests, registry })
+    }
+
+    fn writer(
+        &self,
+        kernel: &Kernel,
+        (wires, own): (&Wires, Vec<IpAddr>),
+        adopted: BTreeMap<RouteKey, RouteTarget>,
+    ) -> KernelRoutes {
+        let mail = (wires.routes.clone(), wires.drift.clone());
+        KernelRoutes::new(Arc::clone(&kernel.dataplane), mail, own, adopted)
+    }
+
+    fn routing(&self, wires: &mut Wires) -> anyhow::Result<Routing> {
+        let store = self.store.clone();
+        let seqno = store.seqno().unwrap_or_default().next();
+        store.save_seqno(seqno)?;
+        let network = &self.identity.state.parameters;
+        let own = &self.config.babel;
+        let params = Params {
+            hello_interval: own.hello_interval.unwrap_or(network.hello_interval()),
+            update_interval: own.update_interval.unwrap_or(network.update_interval()),
+            origin_check: OriginCheck::Required,
+            ..Params::new(self.identity.node, seqno)
+        };
+        let babel = Babel::new(params, random_seed()?, self.monotonic.now());
+        let socket = BabelSocket::bind().context(
+            "cannot open UDP port 6696 for Babel; if another Babel program (babeld, bird) runs \
+             here, stop it",
+        )?;
+        let outlets = Outlets {
+            routes: wires.routes.clone(),
+            news: wires.news.clone(),
+            keep_seqno: Box::new(move |seqno: Seqno| {
+                if let Err(error) = store.save_seqno(seqno) {
+                    error!(%error, "sequence number not kept: after a restart, other nodes may \
+                                    refuse our routes for some minutes");
+                }
+            }),
+        };
+        let commands = wires.routing.1.take().context("routing is made once")?;
+        Ok(Routing::new(babel, (socket, self.monotonic), commands, outlets))
+    }
+
+    fn tunnels(
+        &self,
+        kernel: &Kernel,
+        community: &Community,
+        wires: &mut Wires,
+    ) -> anyhow::Result<TunnelDriver> {
+        let Config { signalling, tunnels, .. } = self.config;
+        let mut params = TunnelParams::new(self.identity.node);
+        params.ports = tunnels.ports.range();
+        params.preferred.clone_from(&tunnels.preferred);
+        if signalling.dial_only {
+            params.service = Service::DialOnly;
+        }
+        let context = TunnelContext {
+            own: self.identity.node,
+            dataplane: Arc::clone(&kernel.dataplane),
+            signalling: community.signalling.clone(),
+            members: Arc::clone(&community.members),
+            routing: wires.routing.0.clone(),
+            store: self.store.clone(),
+            advertised: signalling.addresses.clone(),
+            signalling_port: signalling.port,
+            counts: CountOverride { dialled: tunnels.dialled, served: tunnels.served },
+        };
+        let core = Tunnels::new(params, random_seed()?, self.monotonic.now());
+        let commands = wires.tunnels.1.take().context("the tunnel driver is made once")?;
+        let registry = Arc::clone(&community.registry);
+        let news = wires.news.clone();
+        Ok(TunnelDriver::new((core, self.monotonic), context, news, (commands, registry)))
+    }
+
+    fn watch(
+        &self,
+        tasks: &mut JoinSet<&'static str>,
+        wires: &Wires,
+        (events, dataplane, ground): (Events, &Arc<Dataplane>, OwnGround),
+    ) {
+        let watch = KernelWatch {
+            events,
+            dataplane: Arc::clone(dataplane),
+            ground,
+            tunnels: wires.tunnels.0.clone(),
+            drift: wires.drift.clone(),
+        };
+        spawn(tasks, "kernel watch", watch.run());
+    }
+
+    fn api(
+        &self,
+        tasks: &mut JoinSet<&'static str>,
+    ) -> anyhow::Result<mpsc::Receiver<super::api::Query>> {
+        let run_dir = &self.config.run_dir;
+        let server = Server::open(run_dir)
+            .with_context(|| format!("cannot open the local API in {}", run_dir.display()))?;
+        let (sender, queries) = mpsc::channel(COMMANDS);
+        spawn(tasks, "local API", async move { server.serve(sender).await });
+        Ok(queries)
+    }
+
+    /// Tells the routing engine what is ours and which links were there before us.
+    async fn announce(&self, wires: &Wires, links: &[(LinkId, crate::babel::LinkParams)]) {
+        let own = BabelRoute::to(self.identity.certificate.prefix);
+        // The routing task runs already, and ends only with the daemon.
+        let _ = wires.routing.0.send(routing::Command::Originate(own, Metric::ZERO)).await;
+        for (link, params) in links {
+            let _ = wires.routing.0.send(routing::Command::LinkUp(*link, *params)).await;
+        }
+    }
+
+    fn now(&self) -> signalling::Clock {
+        let calendar = Arc::clone(&self.calendar);
+        Arc::new(move || calendar.lock().unwrap_or_else(PoisonError::into_inner).now())
+    }
+}
+
+impl Wires {
+    fn lay() -> Self {
+        let (routing, routing_end) = mpsc::channel(COMMANDS);
+        let (tunnels, tunnels_end) = mpsc::channel(COMMANDS);
+        Self {
+            routing: (routing, Some(routing_end)),
+            tunnels: (tunnels, Some(tunnels_end)),
+            routes: Mailbox::default(),
+            drift: Mailbox::default(),
+            news: Mailbox::default(),
+        }
+    }
+}
+
+fn spawn(
+    tasks: &mut JoinSet<&'static str>,
+    name: &'static str,
+    task: impl Future<Output = ()> + Send + 'static,
+) {
+    tasks.spawn(async move {
+        task.await;
+        name
+    });
+}
+
+fn make_run_dir(config: &Config) -> anyhow::Result<&std::path::Path> {
+    let dir = config.run_dir.as_path();
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .with_context(|| format!("cannot make the directory {}", dir.display()))?;
+    Ok(dir)
+}
+
+/// The start of a core's choices: different on every node and at every start.
+fn random_seed() -> anyhow::Result<Seed> {
+    let start = getrandom::u64().context("the system has no randomness to give")?;
+    Ok(Seed::new(start))
+}
+
+/// Commands that wait for a task; more wait with their senders.
+const COMMANDS: usize = 64;

@@ -1,0 +1,109 @@
+//! Follows the kernel: what happens to our interfaces, addresses and routes behind our back is
+//! mended, many events at once by one look.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sixwire_dataplane::{Dataplane, Events, KernelEvent};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout};
+use tracing::{info, warn};
+
+use super::kernel_routes::Drift;
+use super::mailbox::Mailbox;
+use super::startup::OwnGround;
+use super::tunnels;
+
+/// The kernel's watcher.
+pub(super) struct KernelWatch {
+    /// What it tells.
+    pub(super) events: Events,
+    /// What it looks at.
+    pub(super) dataplane: Arc<Dataplane>,
+    /// What must always be there.
+    pub(super) ground: OwnGround,
+    /// Whom lost interfaces concern.
+    pub(super) tunnels: mpsc::Sender<tunnels::Command>,
+    /// Where lost routes are put back.
+    pub(super) drift: Mailbox<Drift>,
+}
+
+/// What a burst of events asks for.
+#[derive(Default)]
+struct Burst {
+    look_again: bool,
+    underlay_changed: bool,
+}
+
+impl KernelWatch {
+    /// Runs until the data plane is gone.
+    pub(super) async fn run(mut self) {
+        while let Some(event) = self.events.next().await {
+            let mut burst = Burst::default();
+            self.note(event, &mut burst).await;
+            // A storm of events is one change: wait for its end, but not for long.
+            let end = Instant::now() + STORM;
+            while Instant::now() < end
+                && let Ok(Some(event)) = timeout(CALM, self.events.next()).await
+            {
+                self.note(event, &mut burst).await;
+            }
+            if burst.look_again {
+                self.look_again().await;
+            }
+            if burst.underlay_changed {
+                self.tell(tunnels::Command::UnderlayChanged).await;
+            }
+        }
+    }
+
+    async fn note(&self, event: KernelEvent, burst: &mut Burst) {
+        match event {
+            KernelEvent::LinkGone { name, .. } => {
+                burst.underlay_changed |= !name.is_tunnel_like();
+                self.tell(tunnels::Command::LinkGone(name)).await;
+            }
+            KernelEvent::LinkUp { name, .. } => burst.underlay_changed |= !name.is_tunnel_like(),
+            KernelEvent::LinkDown { name, .. } => burst.look_again |= name.is_tunnel_like(),
+            KernelEvent::AddressAdded { address, .. } => {
+                burst.underlay_changed |= !self.ground.addresses.contains(&address);
+            }
+            KernelEvent::RouteGone(key) => self.drift.amend(|drift| {
+                drift.vanished.insert(key);
+            }),
+            KernelEvent::AddressGone { .. } | KernelEvent::UnreachableGone(_) => {
+                burst.look_again = true;
+            }
+            KernelEvent::HelperGone => {
+                warn!("the embedded WireGuard ended, and all tunnels with it; opening new ones");
+                burst.look_again = true;
+            }
+            KernelEvent::Overrun => {
+                info!("kernel events were lost, looking at everything anew");
+                burst.look_again = true;
+            }
+        }
+    }
+
+    async fn look_again(&self) {
+        match self.ground.restore(&self.dataplane).await {
+            Ok(observed) => {
+                let routes = observed.routes.into_keys().collect();
+                self.drift.amend(|drift| drift.present = Some(routes));
+                let tunnels = observed.tunnels.into_keys().collect();
+                self.tell(tunnels::Command::Present(tunnels)).await;
+            }
+            Err(error) => warn!(%error, "the kernel could not be put back in order"),
+        }
+    }
+
+    async fn tell(&self, command: tunnels::Command) {
+        // The tunnel driver ends only with the daemon.
+        let _ = self.tunnels.send(command).await;
+    }
+}
+
+/// Time without events that ends a burst.
+const CALM: Duration = Duration::from_millis(50);
+/// A burst is acted on after this time at the latest.
+const STORM: Duration = Duration::from_millis(500);

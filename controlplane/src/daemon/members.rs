@@ -1,0 +1,278 @@
+//! Who belongs to the network: this node's papers, the certificates of others, the network state;
+//! how they are fetched, passed on and withdrawn.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use sixwire_proto::certificate::{Certificate, Chain};
+use sixwire_proto::envelope::DocumentError;
+use sixwire_proto::keys::PublicKey;
+use sixwire_proto::peer::{Answer, Refusal, Request};
+use sixwire_proto::router_id::RouterId;
+use sixwire_proto::state::NetworkState;
+use tokio::sync::{Semaphore, mpsc, watch};
+use tracing::{info, warn};
+
+use super::roster::{Learnt, Roster};
+use super::routing;
+use super::signalling::{self, Membership, Signalling};
+use super::store::Store;
+
+/// The members of the network, as far as this node knows them.
+pub(super) struct Members {
+    root: PublicKey,
+    own: RouterId,
+    store: Store,
+    now: signalling::Clock,
+    membership: watch::Sender<Arc<Membership>>,
+    state: Mutex<Chain>,
+    roster: Mutex<Roster>,
+    routing: mpsc::Sender<routing::Command>,
+    fetches: Semaphore,
+}
+
+/// A neighbour that can be asked.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Informant {
+    /// Who.
+    pub(super) node: RouterId,
+    /// Where, if no connection exists.
+    pub(super) address: SocketAddr,
+}
+
+/// Why a document from a peer changed nothing.
+#[derive(Debug, thiserror::Error)]
+enum FetchError {
+    #[error(transparent)]
+    Call(#[from] signalling::CallError),
+    #[error(transparent)]
+    Document(#[from] DocumentError),
+    #[error("it does not know it")]
+    Unknown,
+    #[error("it sent the certificate of {0} instead")]
+    OtherNode(RouterId),
+    #[error("too many questions are under way")]
+    Busy,
+}
+
+impl Members {
+    /// Members known at start: this node alone.
+    ///
+    /// # Errors
+    /// [`DocumentError`] for a certificate of our own that is none.
+    pub(super) fn new(
+        store: Store,
+        (membership, state): (watch::Sender<Arc<Membership>>, Chain),
+        now: signalling::Clock,
+        routing: mpsc::Sender<routing::Command>,
+    ) -> Result<Self, DocumentError> {
+        let papers = membership.borrow().clone();
+        let (_, own) = papers.certificate.open::<Certificate>(&papers.root)?;
+        Ok(Self {
+            root: papers.root,
+            own: own.router_id(),
+            store,
+            now,
+            membership,
+            state: Mutex::new(state),
+            roster: Mutex::new(Roster::new(papers.root)),
+            routing,
+            fetches: Semaphore::new(FETCHES),
+        })
+    }
+
+    /// The network state in force.
+    #[must_use]
+    pub(super) fn membership(&self) -> Arc<Membership> {
+        self.membership.borrow().clone()
+    }
+
+    /// Tells when the membership changes.
+    #[must_use]
+    pub(super) fn subscribe(&self) -> watch::Receiver<Arc<Membership>> {
+        self.membership.subscribe()
+    }
+
+    /// This node's certificate.
+    ///
+    /// # Errors
+    /// [`DocumentError`] if it does not hold any more.
+    pub(super) fn own_certificate(&self) -> Result<Certificate, DocumentError> {
+        let papers = self.membership();
+        papers.certificate.open(&self.root).map(|(_, certificate)| certificate)
+    }
+
+    /// The certificate of a node, if one is known that holds now.
+    #[must_use]
+    pub(super) fn certificate(&self, node: RouterId) -> Option<Certificate> {
+        self.roster().get(node, (self.now)()).map(|member| member.certificate.clone())
+    }
+
+    /// Answers what other nodes ask about members; `None` if it is another kind of request.
+    #[must_use]
+    pub(super) fn answer(&self, request: &Request) -> Option<Answer> {
+        match request {
+            Request::StateGet => Some(Answer::State { state: self.state().clone() }),
+            Request::CertGet { node } if *node == self.own => {
+                Some(Answer::Cert { certificate: Some(self.membership().certificate.clone()) })
+            }
+            Request::CertGet { node } => {
+                let chain = self.roster().get(*node, (self.now)()).map(|m| m.chain.clone());
+                Some(Answer::Cert { certificate: chain })
+            }
+            _ => None,
+        }
+    }
+
+    /// Enters a certificate that was verified in a connection, and tells the routing engine.
+    pub(super) async fn met(&self, chain: &Chain) {
+        if let Err(error) = self.learn(chain).await {
+            warn!(%error, "certificate of a peer refused");
+        }
+    }
+
+    async fn learn(&self, chain: &Chain) -> Result<RouterId, DocumentError> {
+        let papers = self.membership();
+        let (node, learnt) = self.roster().learn(chain, &papers.state, (self.now)())?;
+        match learnt {
+            Learnt::New => self.vouch(node).await,
+            Learnt::Nothing => {}
+            Learnt::Full => warn!(%node, limit = Roster::LIMIT, "no room for its certificate"),
+        }
+        Ok(node)
+    }
+
+    /// Tells the routing engine what a node may announce.
+    async fn vouch(&self, node: RouterId) {
+        let Some(certificate) = self.certificate(node) else { return };
+        let origin = routing::Command::Origin(node, certificate.prefixes().collect());
+        // The routing task ends only with the daemon.
+        let _ = self.routing.send(origin).await;
+    }
+
+    /// Finds out what a router-id may announce: from the roster, else from a neighbour that has
+    /// a route to it.
+    pub(super) async fn origin_wanted(
+        &self,
+        node: RouterId,
+        ask: Informant,
+        signalling: &Signalling,
+    ) {
+        if self.certificate(node).is_some() {
+            return self.vouch(node).await;
+        }
+        if let Err(error) = self.fetch_certificate(node, ask, signalling).await {
+            warn!(%node, from = %ask.node, %error, "no certificate for an announced node");
+        }
+    }
+
+    async fn fetch_certificate(
+        &self,
+        node: RouterId,
+        ask: Informant,
+        signalling: &Signalling,
+    ) -> Result<(), FetchError> {
+        let _permit = self.fetches.try_acquire().map_err(|_| FetchError::Busy)?;
+        let request = Request::CertGet { node };
+        let reply = signalling.call(ask.node, &[ask.address], request, CALL_TIMEOUT).await?;
+        let Answer::Cert { certificate: Some(chain) } = reply.answer else {
+            return Err(FetchError::Unknown);
+        };
+        match self.learn(&chain).await? {
+            learnt if learnt == node => Ok(()),
+            other => Err(FetchError::OtherNode(other)),
+        }
+    }
+
+    /// Fetches the state of a node that has a newer one.
+    pub(super) async fn fetch_state(&self, from: RouterId, signalling: &Signalling) {
+        if let Err(error) = self.try_fetch_state(from, signalling).await {
+            warn!(%from, %error, "a newer network state was not taken over");
+        }
+    }
+
+    async fn try_fetch_state(
+        &self,
+        from: RouterId,
+        signalling: &Signalling,
+    ) -> Result<(), FetchError> {
+        let _permit = self.fetches.try_acquire().map_err(|_| FetchError::Busy)?;
+        let reply = signalling.call(from, &[], Request::StateGet, CALL_TIMEOUT).await?;
+        let Answer::State { state } = reply.answer else { return Err(FetchError::Unknown) };
+        Ok(self.take_state(state).await?)
+    }
+
+    /// Puts a network state in force if it holds and is newer than the present one.
+    ///
+    /// # Errors
+    /// [`DocumentError`]; the present one stays in force.
+    pub(super) async fn take_state(&self, chain: Chain) -> Result<(), DocumentError> {
+        let state: NetworkState = chain.open_at(&self.root, (self.now)())?;
+        let before = self.membership();
+        if state.epoch <= before.state.epoch {
+            return Ok(());
+        }
+        info!(epoch = state.epoch, "network state taken over");
+        if let Err(error) = self.store.save_state(&chain) {
+            warn!(%error, "the network state was not written; it holds until the next start");
+        }
+        *self.state() = chain;
+        let out = self.roster().purge(&state, (self.now)());
+        self.membership.send_replace(Arc::new(Membership { state, ..(*before).clone() }));
+        self.expel(out).await;
+        Ok(())
+    }
+
+    /// Forgets nodes whose certificates have run out.
+    pub(super) async fn purge(&self) {
+        let papers = self.membership();
+        let out = self.roster().purge(&papers.state, (self.now)());
+        self.expel(out).await;
+    }
+
+    async fn expel(&self, out: Vec<(RouterId, DocumentError)>) {
+        for (node, reason) in out {
+            warn!(%node, %reason, "node is no member any more");
+            // The routing task ends only with the daemon.
+            let _ = self.routing.send(routing::Command::OriginGone(node)).await;
+        }
+    }
+
+    /// Puts a renewed certificate of this node in force.
+    ///
+    /// # Errors
+    /// [`DocumentError`]; the present one stays in force.
+    pub(super) fn take_certificate(&self, chain: Chain) -> Result<(), DocumentError> {
+        let certificate = chain.certificate_at(&self.root, (self.now)())?;
+        if certificate.router_id() != self.own {
+            return Err(DocumentError::Malformed("node certificate", "of another node".to_owned()));
+        }
+        if let Err(error) = self.store.save_certificate(&chain) {
+            warn!(%error, "the renewed certificate was not written; it holds until the next start");
+        }
+        let before = self.membership();
+        let after = Membership { certificate: chain, ..(*before).clone() };
+        self.membership.send_replace(Arc::new(after));
+        Ok(())
+    }
+
+    fn state(&self) -> MutexGuard<'_, Chain> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn roster(&self) -> MutexGuard<'_, Roster> {
+        self.roster.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The answer to a request this node does not serve.
+#[must_use]
+pub(super) fn refused(reason: Refusal) -> Answer {
+    Answer::Refused { reason, text: reason.to_string() }
+}
+
+/// One question to a neighbour.
+const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+/// Questions about members under way at once; the routing engine asks again for what was refused.
+const FETCHES: usize = 32;

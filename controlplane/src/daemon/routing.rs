@@ -1,0 +1,320 @@
+//! Drives the routing engine: its socket, its deadlines, its commands; hands on what it decides.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv6Addr};
+
+use sixwire_proto::babel::{PORT, RouteKey};
+use sixwire_proto::link::LinkId;
+use sixwire_proto::metric::{Cost, Metric};
+use sixwire_proto::prefix::Prefix;
+use sixwire_proto::router_id::RouterId;
+use sixwire_proto::seqno::Seqno;
+use tokio::sync::{mpsc, oneshot};
+use tracing::{debug, info, warn};
+
+use super::babel_socket::{BabelSocket, Received};
+use super::mailbox::Mailbox;
+use super::monotonic::Monotonic;
+use crate::babel::{Babel, Event, Input, LinkParams, Output, Target};
+
+/// What may be asked of the routing task.
+#[derive(Debug)]
+pub(super) enum Command {
+    /// Use a link.
+    LinkUp(LinkId, LinkParams),
+    /// Stop using it.
+    LinkDown(LinkId),
+    /// Announce a route of our own.
+    Originate(RouteKey, Metric),
+    /// A router-id may originate these prefixes.
+    Origin(RouterId, Vec<Prefix>),
+    /// It may originate nothing any more.
+    OriginGone(RouterId),
+    /// Describe yourself.
+    View(oneshot::Sender<View>),
+    /// Retract everything; answered when that has been sent.
+    Shutdown(oneshot::Sender<()>),
+}
+
+/// News for the rest of the daemon. Only the latest of each kind counts.
+#[derive(Debug, Default)]
+pub(super) struct News {
+    /// Adjacencies that came (with their cost) or went.
+    pub(super) neighbours: BTreeMap<(LinkId, Ipv6Addr), Option<Cost>>,
+    /// Nodes that can or cannot be routed to.
+    pub(super) nodes: BTreeMap<RouterId, Reach>,
+    /// Router-ids whose certificate is wanted, and a neighbour that has it.
+    pub(super) origins_wanted: BTreeMap<RouterId, (LinkId, Ipv6Addr)>,
+}
+
+/// Whether a node can be routed to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// By at least one route.
+    Reachable,
+    /// By none any more.
+    Lost,
+}
+
+/// The latest decision for each route, on its way to the kernel.
+pub(super) type RouteUpdates = BTreeMap<RouteKey, Target>;
+
+/// The routing table and the neighbours at one moment, for people.
+#[derive(Clone, Debug, Default)]
+pub(super) struct View {
+    /// Selected routes.
+    pub(super) routes: BTreeMap<RouteKey, SelectedRoute>,
+    /// Neighbours that can be used, with their cost.
+    pub(super) neighbours: BTreeMap<(LinkId, Ipv6Addr), Cost>,
+    /// Counters of the engine and of this driver that are not zero.
+    pub(super) counters: Vec<(String, u64)>,
+}
+
+/// A selected route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SelectedRoute {
+    /// Link it leads through.
+    pub(super) link: LinkId,
+    /// Neighbour it leads to.
+    pub(super) next_hop: IpAddr,
+    /// Our metric.
+    pub(super) metric: Metric,
+    /// Its originator.
+    pub(super) router_id: RouterId,
+}
+
+/// The routing task.
+pub(super) struct Routing {
+    babel: Babel,
+    socket: BabelSocket,
+    clock: Monotonic,
+    commands: mpsc::Receiver<Command>,
+    outlets: Outlets,
+    /// What was selected last, to tell what changed for whom.
+    selected: BTreeMap<RouteKey, SelectedRoute>,
+    /// How many selected routes each node originates.
+    nodes: BTreeMap<RouterId, usize>,
+    neighbours: BTreeMap<(LinkId, Ipv6Addr), Cost>,
+    counters: BTreeMap<&'static str, u64>,
+}
+
+/// Where the routing task hands things on.
+pub(super) struct Outlets {
+    /// To the kernel writer.
+    pub(super) routes: Mailbox<RouteUpdates>,
+    /// To the rest of the daemon.
+    pub(super) news: Mailbox<News>,
+    /// Puts our sequence number on disk before it is announced.
+    pub(super) keep_seqno: Box<dyn FnMut(Seqno) + Send>,
+}
+
+impl Routing {
+    /// A task around an engine that has not been started yet.
+    #[must_use]
+    pub(super) fn new(
+        babel: Babel,
+        (socket, clock): (BabelSocket, Monotonic),
+        commands: mpsc::Receiver<Command>,
+        outlets: Outlets,
+    ) -> Self {
+        Self {
+            babel,
+            socket,
+            clock,
+            commands,
+            outlets,
+            selected: BTreeMap::new(),
+            nodes: BTreeMap::new(),
+            neighbours: BTreeMap::new(),
+            counters: BTreeMap::new(),
+        }
+    }
+
+    /// Runs until all senders of commands are gone or a shutdown was answered.
+    pub(super) async fn run(mut self) {
+        let mut buffer = vec![0; LARGEST_DATAGRAM];
+        loop {
+            let deadline = self.babel.next_deadline();
+            tokio::select! {
+                command = self.commands.recv() => match command {
+                    None => return,
+                    Some(Command::Shutdown(done)) => {
+                        self.input(Input::Shutdown);
+                        // Whoever asked may have stopped waiting; that is their affair.
+                        let _ = done.send(());
+                        return;
+                    }
+                    Some(command) => self.command(command),
+                },
+                received = self.socket.receive(&mut buffer) => self.received(received, &mut buffer),
+                () = self.clock.sleep_until(deadline) => self.input(Input::Deadline),
+            }
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::LinkUp(link, params) => {
+                if let Err(error) = self.socket.join(link) {
+                    warn!(%link, %error, "cannot hear the Babel group on this link");
+                }
+                self.input(Input::LinkUp { link, params });
+            }
+            Command::LinkDown(link) => {
+                self.socket.leave(link);
+                self.input(Input::LinkDown { link });
+            }
+            Command::Originate(route, metric) => self.input(Input::Originate { route, metric }),
+            Command::Origin(router_id, prefixes) => {
+                self.input(Input::Origin { router_id, prefixes: &prefixes });
+            }
+            Command::OriginGone(router_id) => self.input(Input::OriginGone { router_id }),
+            Command::View(reply) => {
+                // Whoever asked may have stopped waiting.
+                let _ = reply.send(self.view());
+            }
+            Command::Shutdown(_) => self.input(Input::Shutdown),
+        }
+    }
+
+    /// Handles a datagram and those that wait behind it, up to a bound, so that deadlines and
+    /// commands get their turn.
+    fn received(&mut self, first: std::io::Result<Received>, buffer: &mut [u8]) {
+        let mut next = Some(first);
+        for _ in 0..RECEIVE_BURST {
+            match next {
+                Some(Ok(received)) => self.packet(received, buffer),
+                Some(Err(error)) => {
+                    self.count("receive_error");
+                    debug!(%error, "receiving a Babel packet failed");
+                }
+                None => return,
+            }
+            next = self.socket.try_receive(buffer);
+        }
+    }
+
+    fn packet(&mut self, received: Received, buffer: &[u8]) {
+        // RFC 8966 §4: a packet from another port is ignored.
+        if received.source.port() != PORT {
+            return self.count("wrong_source_port");
+        }
+        let bytes = buffer.get(..received.length).unwrap_or_default();
+        let Received { link, source, destination, .. } = received;
+        self.input(Input::Packet { link, source: *source.ip(), destination, bytes });
+    }
+
+    fn input(&mut self, input: Input<'_>) {
+        self.babel.handle(self.clock.now(), input);
+        while let Some(output) = self.babel.poll_output() {
+            self.output(output);
+        }
+    }
+
+    fn output(&mut self, output: Output) {
+        match output {
+            Output::Send { link, to, packet } => {
+                if let Err(error) = self.socket.send(link, to, &packet.bytes) {
+                    // A tunnel whose peer is not there yet says so; Hellos will find it.
+                    self.count("send_error");
+                    debug!(%link, %error, "sending a Babel packet failed");
+                }
+            }
+            Output::Route { route, target } => {
+                self.route_changed(route, target);
+                self.outlets.routes.amend(|updates| {
+                    updates.insert(route, target);
+                });
+            }
+            Output::Seqno(seqno) => (self.outlets.keep_seqno)(seqno),
+            Output::OriginWanted { router_id, link, neighbour } => {
+                self.outlets.news.amend(|news| {
+                    news.origins_wanted.insert(router_id, (link, neighbour));
+                });
+            }
+            Output::Event(event) => self.event(event),
+        }
+    }
+
+    fn event(&mut self, event: Event) {
+        info!(target: "babel", "{event}");
+        match event {
+            Event::NeighbourUp { link, neighbour, cost }
+            | Event::NeighbourCost { link, neighbour, cost } => {
+                self.neighbours.insert((link, neighbour), cost);
+                self.outlets.news.amend(|news| {
+                    news.neighbours.insert((link, neighbour), Some(cost));
+                });
+            }
+            Event::NeighbourDown { link, neighbour, .. } => {
+                self.neighbours.remove(&(link, neighbour));
+                self.outlets.news.amend(|news| {
+                    news.neighbours.insert((link, neighbour), None);
+                });
+            }
+            Event::Starved { .. } | Event::SeqnoAhead { .. } => {}
+        }
+    }
+
+    fn route_changed(&mut self, route: RouteKey, target: Target) {
+        let selected = match target {
+            Target::Via { link, next_hop, metric, router_id } => {
+                Some(SelectedRoute { link, next_hop, metric, router_id })
+            }
+            Target::Unreachable | Target::Gone => None,
+        };
+        let before = match selected {
+            Some(selected) => self.selected.insert(route, selected),
+            None => self.selected.remove(&route),
+        };
+        let (before, after) = (before.map(|r| r.router_id), selected.map(|r| r.router_id));
+        if before == after {
+            return;
+        }
+        if let Some(node) = after {
+            self.routes_of(node, |routes| routes + 1);
+        }
+        if let Some(node) = before {
+            self.routes_of(node, |routes| routes.saturating_sub(1));
+        }
+    }
+
+    fn routes_of(&mut self, node: RouterId, change: impl FnOnce(usize) -> usize) {
+        let before = self.nodes.get(&node).copied().unwrap_or(0);
+        let after = change(before);
+        let reach = match (before, after) {
+            (0, 1..) => Reach::Reachable,
+            (1.., 0) => Reach::Lost,
+            _ => {
+                self.nodes.insert(node, after);
+                return;
+            }
+        };
+        match reach {
+            Reach::Reachable => self.nodes.insert(node, after),
+            Reach::Lost => self.nodes.remove(&node),
+        };
+        self.outlets.news.amend(|news| {
+            news.nodes.insert(node, reach);
+        });
+    }
+
+    fn view(&self) -> View {
+        let own = self.counters.iter().map(|(label, count)| ((*label).to_owned(), *count));
+        let engine = self.babel.counters().map(|(label, count)| (label.to_owned(), count));
+        View {
+            routes: self.selected.clone(),
+            neighbours: self.neighbours.clone(),
+            counters: engine.chain(own).filter(|(_, count)| *count > 0).collect(),
+        }
+    }
+
+    fn count(&mut self, what: &'static str) {
+        *self.counters.entry(what).or_default() += 1;
+    }
+}
+
+/// The largest UDP payload there is.
+const LARGEST_DATAGRAM: usize = 65_536;
+/// Datagrams handled in one go: about a millisecond of work.
+const RECEIVE_BURST: usize = 64;

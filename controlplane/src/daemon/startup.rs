@@ -1,0 +1,158 @@
+//! What the kernel has when the daemon starts, and what it is to have: tunnels, addresses and routes
+//! of an earlier run are kept, what is missing is made, what is broken is removed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use sixwire_dataplane::model::{
+    Desired, Observed, ObservedPeer, ObservedTunnel, Peer, RouteKey, RouteTarget, Tunnel, WireGuard,
+};
+use sixwire_dataplane::{Dataplane, Error, plan};
+use sixwire_proto::prefix::Prefix;
+use sixwire_proto::router_id::RouterId;
+use tracing::{debug, warn};
+
+use super::tunnels::AdoptedTunnel;
+
+/// What is this node's own, whatever tunnels it has.
+#[derive(Clone, Debug)]
+pub(super) struct OwnGround {
+    /// The node.
+    pub(super) node: RouterId,
+    /// Its addresses.
+    pub(super) addresses: BTreeSet<IpAddr>,
+    /// What must not leak to another route: the network's prefix.
+    pub(super) unreachable: BTreeSet<Prefix>,
+}
+
+/// What an earlier run left in working order.
+#[derive(Debug, Default)]
+pub(super) struct Adopted {
+    /// Tunnels.
+    pub(super) tunnels: Vec<AdoptedTunnel>,
+    /// Routes.
+    pub(super) routes: BTreeMap<RouteKey, RouteTarget>,
+}
+
+impl OwnGround {
+    /// Reconciles the kernel, and says what was adopted.
+    ///
+    /// # Errors
+    /// [`Error`] of the first change that could not be made.
+    pub(super) async fn reconcile(&self, dataplane: &Dataplane) -> Result<Adopted, Error> {
+        let observed = dataplane.observe().await?;
+        for name in &observed.foreign {
+            warn!(interface = %name, "looks like a tunnel of ours but lacks the alias: left alone");
+        }
+        let adopted = self.adoptable(&observed);
+        let desired = self.desired(&observed, &adopted);
+        for change in plan(&desired, &observed) {
+            debug!(?change, "reconciling");
+            dataplane.apply(&change).await?;
+        }
+        Ok(adopted)
+    }
+
+    /// Removes everything that bears our mark.
+    ///
+    /// # Errors
+    /// [`Error`] of the first change that could not be made.
+    pub(super) async fn clear(dataplane: &Dataplane) -> Result<(), Error> {
+        let observed = dataplane.observe().await?;
+        for change in plan(&Desired::default(), &observed) {
+            dataplane.apply(&change).await?;
+        }
+        dataplane.settle().await;
+        Ok(())
+    }
+
+    /// Puts back what somebody removed of addresses and unreachable prefixes.
+    ///
+    /// # Errors
+    /// [`Error`] of the first change that could not be made.
+    pub(super) async fn restore(&self, dataplane: &Dataplane) -> Result<Observed, Error> {
+        let observed = dataplane.observe().await?;
+        let kept = Adopted { tunnels: usable(&observed), routes: usable_routes(&observed) };
+        let desired = self.desired(&observed, &kept);
+        for change in plan(&desired, &observed) {
+            warn!(?change, "somebody changed the kernel, putting it back");
+            dataplane.apply(&change).await?;
+        }
+        Ok(observed)
+    }
+
+    fn adoptable(&self, observed: &Observed) -> Adopted {
+        let tunnels = usable(observed);
+        let links: BTreeSet<_> = tunnels.iter().map(|tunnel| tunnel.link).collect();
+        let mut routes = usable_routes(observed);
+        routes.retain(|_, target| match target {
+            RouteTarget::Via(hop) => links.contains(&hop.link),
+            RouteTarget::Unreachable => true,
+        });
+        Adopted { tunnels, routes }
+    }
+
+    fn desired(&self, observed: &Observed, adopted: &Adopted) -> Desired {
+        let tunnels = adopted
+            .tunnels
+            .iter()
+            .filter_map(|found| {
+                let tunnel = observed.tunnels.get(&found.name)?;
+                Some((found.name.clone(), self.as_it_is(tunnel, found)?))
+            })
+            .collect();
+        Desired {
+            tunnels,
+            addresses: self.addresses.clone(),
+            routes: adopted.routes.clone(),
+            unreachable: self.unreachable.clone(),
+            rules: BTreeSet::new(),
+        }
+    }
+
+    /// A tunnel desired to be what it is, so that it is left alone.
+    fn as_it_is(&self, tunnel: &ObservedTunnel, found: &AdoptedTunnel) -> Option<Tunnel> {
+        let wireguard = tunnel.wireguard.as_ref()?;
+        let keep = |peer: &ObservedPeer| Peer {
+            preshared_key: None,
+            endpoint: None,
+            keepalive: peer.keepalive,
+            allowed_ips: peer.allowed_ips.clone(),
+        };
+        Some(Tunnel {
+            mark: found.mark,
+            link_local: self.node.link_local(),
+            mtu: tunnel.mtu,
+            wireguard: WireGuard {
+                private_key: None,
+                port: wireguard.port,
+                fwmark: wireguard.fwmark,
+                peers: wireguard.peers.iter().map(|(key, peer)| (*key, keep(peer))).collect(),
+            },
+        })
+    }
+}
+
+/// Tunnels in working order: up, with their mark, their device and a peer.
+fn usable(observed: &Observed) -> Vec<AdoptedTunnel> {
+    observed
+        .tunnels
+        .iter()
+        .filter_map(|(name, tunnel)| {
+            let wireguard = tunnel.wireguard.as_ref().filter(|w| !w.peers.is_empty())?;
+            let their_port = wireguard.peers.values().find_map(|peer| peer.endpoint);
+            Some(AdoptedTunnel {
+                name: name.clone(),
+                link: tunnel.link,
+                mark: tunnel.mark.filter(|_| tunnel.up)?,
+                port: wireguard.port,
+                peers: wireguard.peers.keys().copied().collect(),
+                their_port: their_port.map(|endpoint| endpoint.port()),
+            })
+        })
+        .collect()
+}
+
+fn usable_routes(observed: &Observed) -> BTreeMap<RouteKey, RouteTarget> {
+    observed.routes.iter().filter_map(|(key, target)| Some((*key, (*target)?))).collect()
+}

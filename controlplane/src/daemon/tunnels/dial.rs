@@ -1,0 +1,167 @@
+//! Asks nodes for tunnels, and agrees to what they ask.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use sixwire_dataplane::model::Role;
+use sixwire_proto::peer::{Answer, Refusal, Request, TunnelRequest};
+use sixwire_proto::router_id::RouterId;
+use tracing::{debug, warn};
+
+use super::interface::Agreed;
+use super::{Context, Done, TunnelDriver};
+use crate::daemon::members::refused;
+use crate::daemon::offer::{
+    Counterpart, Offer, endpoint_of_dialler, endpoint_of_server, is_underlay,
+};
+use crate::daemon::signalling::{CallError, Incoming, Reply};
+use crate::daemon::underlay::own_addresses;
+use crate::tunnel::{Accepted, DialFailure, Input};
+
+/// The outcome of a dial.
+pub(super) struct Dialled {
+    node: RouterId,
+    port: u16,
+    outcome: Result<(Agreed, Accepted), DialFailure>,
+}
+
+impl TunnelDriver {
+    /// Starts to ask a node for a tunnel; the outcome comes back as [`Done::Dialled`].
+    pub(super) fn dial(&self, node: RouterId, addresses: Vec<SocketAddr>, port: u16) {
+        let (context, done) = (self.context.clone(), self.done.0.clone());
+        tokio::spawn(async move {
+            let outcome = context.dial(node, &addresses, port).await;
+            // The driver ends only with the daemon.
+            let dialled = Box::new(Dialled { node, port, outcome });
+            let _ = done.send(Done::Dialled(dialled)).await;
+        });
+    }
+
+    pub(super) async fn dialled(&mut self, dialled: Dialled) {
+        let Dialled { node, port, outcome } = dialled;
+        let outcome = outcome.map(|(agreed, accepted)| {
+            self.agreed.insert((node, port), agreed);
+            accepted
+        });
+        self.input(Input::Dialled { node, port, outcome }).await;
+    }
+
+    /// Agrees to a request; the answer leaves when the interface exists.
+    pub(super) fn accept(&mut self, incoming: Incoming, port: u16) {
+        let Request::TunnelRequest(theirs) = &incoming.request else { return };
+        let context = &self.context;
+        let overlay = context.members.membership().state.prefix;
+        let offer = match Offer::new(port, context.mtu()) {
+            Ok(offer) => offer,
+            Err(error) => {
+                warn!(%error, "no randomness for the keys of a tunnel");
+                // The peer may be gone.
+                let _ = incoming.reply.send(refused(Refusal::Busy));
+                return;
+            }
+        };
+        let with = Counterpart {
+            certificate: &incoming.peer.certificate,
+            half: theirs,
+            endpoint: endpoint_of_dialler(theirs, incoming.remote.ip(), overlay),
+        };
+        let tunnel = offer.agree(context.own, Role::Served, &with);
+        let half = context.half(&offer);
+        let agreed = Agreed {
+            tunnel,
+            their_port: theirs.port,
+            signalling_port: theirs.signalling_port,
+            answer: Some((incoming.reply, half)),
+        };
+        self.agreed.insert((incoming.peer.node, port), agreed);
+        let (members, chain) = (context.members.clone(), incoming.peer.chain.clone());
+        tokio::spawn(async move { members.met(&chain).await });
+    }
+}
+
+impl Context {
+    async fn dial(
+        &self,
+        node: RouterId,
+        addresses: &[SocketAddr],
+        port: u16,
+    ) -> Result<(Agreed, Accepted), DialFailure> {
+        let overlay = self.members.membership().state.prefix;
+        let mut tried: Vec<SocketAddr> =
+            addresses.iter().copied().filter(|a| is_underlay(a.ip(), overlay)).collect();
+        if tried.is_empty() {
+            tried.extend(self.overlay_address(node));
+        }
+        let offer = Offer::new(port, self.mtu()).map_err(|error| {
+            warn!(%error, "no randomness for the keys of a tunnel");
+            DialFailure::Local
+        })?;
+        let request = Request::TunnelRequest(self.half(&offer));
+        let reply = self
+            .signalling
+            .call(node, &tried, request, DIAL_TIMEOUT)
+            .await
+            .map_err(|error| failure(node, &error))?;
+        let agreed = self.agree(&offer, node, &reply)?;
+        self.members.met(&reply.peer.chain).await;
+        let address = is_underlay(reply.remote.ip(), overlay).then_some(reply.remote);
+        Ok((agreed, Accepted { address }))
+    }
+
+    fn agree(&self, offer: &Offer, node: RouterId, reply: &Reply) -> Result<Agreed, DialFailure> {
+        let theirs = match &reply.answer {
+            Answer::TunnelAnswer(theirs) => theirs,
+            Answer::Refused { reason, text } => {
+                debug!(%node, %reason, text, "tunnel refused");
+                return Err(DialFailure::Refused(*reason));
+            }
+            _ => return Err(DialFailure::Refused(Refusal::Malformed)),
+        };
+        let overlay = self.members.membership().state.prefix;
+        let with = Counterpart {
+            certificate: &reply.peer.certificate,
+            half: theirs,
+            endpoint: endpoint_of_server(theirs, reply.remote, overlay),
+        };
+        Ok(Agreed {
+            tunnel: offer.agree(self.own, Role::Dialled, &with),
+            their_port: theirs.port,
+            signalling_port: theirs.signalling_port,
+            answer: None,
+        })
+    }
+
+    /// Signalling of a node inside the overlay, for one that has no other address.
+    fn overlay_address(&self, node: RouterId) -> Option<SocketAddr> {
+        let certificate = self.members.certificate(node)?;
+        Some(SocketAddr::new(certificate.prefix.node_address(), self.signalling_port))
+    }
+
+    fn half(&self, offer: &Offer) -> TunnelRequest {
+        offer.half(self.underlay_addresses(), self.signalling_port)
+    }
+
+    fn underlay_addresses(&self) -> Vec<IpAddr> {
+        if self.advertised.is_empty() {
+            return own_addresses(self.members.membership().state.prefix);
+        }
+        self.advertised.iter().map(SocketAddr::ip).collect()
+    }
+
+    fn mtu(&self) -> u16 {
+        self.members.membership().state.parameters.tunnel_mtu
+    }
+}
+
+fn failure(node: RouterId, error: &CallError) -> DialFailure {
+    debug!(%node, %error, "dial failed");
+    match error {
+        CallError::Refused { reason, .. } => DialFailure::Refused(*reason),
+        CallError::Rejected { .. } | CallError::OwnNode(_) => DialFailure::WrongNode,
+        CallError::Busy(_) => DialFailure::Local,
+        _ => DialFailure::Unreachable,
+    }
+}
+
+/// Shorter than the manager's own limit: three retransmissions of a QUIC handshake.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(8);

@@ -1,0 +1,237 @@
+//! Opens, replaces and closes the interfaces of tunnels.
+
+use std::collections::BTreeSet;
+
+use sixwire_dataplane::model::{Change, IfName, Mark, Role, Tunnel, TunnelUpdate, WireGuardUpdate};
+use sixwire_dataplane::{Applied, Error};
+use sixwire_proto::keys::WgPublicKey;
+use sixwire_proto::link::LinkId;
+use sixwire_proto::peer::{Answer, Request, TunnelRequest};
+use sixwire_proto::router_id::RouterId;
+use tokio::sync::oneshot;
+use tracing::{info, warn};
+
+use super::{Context, TunnelDriver, routing};
+use crate::babel::LinkParams;
+use crate::tunnel::{self, Adopted, CloseReason, Input, Notify};
+
+/// A tunnel whose interface exists.
+#[derive(Debug)]
+pub(super) struct OpenTunnel {
+    pub(super) name: IfName,
+    pub(super) link: LinkId,
+    port: u16,
+    peers: BTreeSet<WgPublicKey>,
+    /// UDP port of the other end; zero where it is not known, after an adoption.
+    their_port: u16,
+    /// UDP port of the other end's signalling.
+    pub(super) signalling_port: u16,
+}
+
+/// What both ends agreed on, before its interface exists.
+pub(super) struct Agreed {
+    pub(super) tunnel: Tunnel,
+    /// UDP port of the other end.
+    pub(super) their_port: u16,
+    /// UDP port of the other end's signalling.
+    pub(super) signalling_port: u16,
+    /// The answer that the other end waits for until the interface exists.
+    pub(super) answer: Option<(oneshot::Sender<Answer>, TunnelRequest)>,
+}
+
+/// A tunnel found in the kernel at start.
+#[derive(Clone, Debug)]
+pub(in crate::daemon) struct AdoptedTunnel {
+    /// Its interface.
+    pub(in crate::daemon) name: IfName,
+    /// Its index.
+    pub(in crate::daemon) link: LinkId,
+    /// Who is at the other end, and who asked.
+    pub(in crate::daemon) mark: Mark,
+    /// UDP port of this end.
+    pub(in crate::daemon) port: u16,
+    /// Keys of its peers; one.
+    pub(in crate::daemon) peers: BTreeSet<WgPublicKey>,
+    /// UDP port of the other end, as last seen.
+    pub(in crate::daemon) their_port: Option<u16>,
+}
+
+impl TunnelDriver {
+    /// Takes over what the kernel has.
+    pub(super) async fn adopt(&mut self, adopted: Vec<AdoptedTunnel>) {
+        let mut tunnels = Vec::new();
+        for found in adopted {
+            let AdoptedTunnel { name, link, mark, port, peers, their_port } = found;
+            info!(interface = %name, node = %mark.node, role = %mark.role, "tunnel adopted");
+            tunnels.push(Adopted { node: mark.node, role: mark.role.into(), port });
+            let (their_port, signalling_port) =
+                (their_port.unwrap_or_default(), self.context.signalling_port);
+            let open = OpenTunnel { name, link, port, peers, their_port, signalling_port };
+            self.open.insert(mark.node, open);
+            self.link_up(link).await;
+        }
+        self.input(Input::Adopt { tunnels: &tunnels }).await;
+    }
+
+    /// Makes the interface of an agreed tunnel, in place of one that leads to the same node. What
+    /// comes back is for the manager.
+    pub(super) async fn open<'a>(
+        &mut self,
+        node: RouterId,
+        role: Role,
+        port: u16,
+    ) -> Option<Input<'a>> {
+        let Some(agreed) = self.agreed.remove(&(node, port)) else {
+            return Some(Input::InterfaceGone { node });
+        };
+        let name = IfName::tunnel(node, std::num::NonZeroU8::MIN);
+        let peers = agreed.tunnel.wireguard.peers.keys().copied().collect();
+        let change = match self.open.get(&node) {
+            Some(before) => {
+                Change::UpdateTunnel(name.clone(), replacement(&before.peers, &agreed.tunnel))
+            }
+            None => Change::CreateTunnel(name.clone(), agreed.tunnel),
+        };
+        let link = match self.context.dataplane.apply(&change).await {
+            Ok(Applied::Tunnel(link)) => link,
+            Ok(Applied::Removing | Applied::Done) => return Some(Input::InterfaceGone { node }),
+            Err(error) => return Some(self.not_opened((node, port), role, &error).await),
+        };
+        let (their_port, signalling_port) = (agreed.their_port, agreed.signalling_port);
+        self.open.insert(node, OpenTunnel { name, link, port, peers, their_port, signalling_port });
+        self.link_up(link).await;
+        if let Some((reply, half)) = agreed.answer {
+            // A peer that went away comes back with a new request.
+            let _ = reply.send(Answer::TunnelAnswer(half));
+        }
+        None
+    }
+
+    async fn not_opened<'a>(
+        &mut self,
+        (node, port): (RouterId, u16),
+        role: Role,
+        error: &Error,
+    ) -> Input<'a> {
+        warn!(%node, %role, %error, "tunnel not opened");
+        if let Some(before) = self.open.remove(&node) {
+            self.remove(&before).await;
+        }
+        match error {
+            Error::PortTaken { .. } => Input::PortTaken { node, port },
+            _ => Input::InterfaceGone { node },
+        }
+    }
+
+    /// Removes the interface of a tunnel.
+    pub(super) async fn close(
+        &mut self,
+        (node, port): (RouterId, u16),
+        reason: CloseReason,
+        notify: Notify,
+    ) {
+        if self.open.get(&node).is_none_or(|open| open.port != port) {
+            return;
+        }
+        let Some(open) = self.open.remove(&node) else { return };
+        info!(interface = %open.name, %node, %reason, "tunnel closed");
+        if notify == Notify::Peer {
+            self.tell_closed(node, open.their_port).await;
+        }
+        self.remove(&open).await;
+    }
+
+    /// Forgets what was agreed on with a node whose tunnel is not wanted any more.
+    pub(super) fn decline(&mut self, (node, port): (RouterId, u16), notify: Notify) {
+        let Some(agreed) = self.agreed.remove(&(node, port)) else { return };
+        if notify == Notify::Peer {
+            let signalling = self.context.signalling.clone();
+            tokio::spawn(async move {
+                let request = Request::TunnelClose { port: agreed.their_port };
+                // The peer finds out by itself when this is lost.
+                let _ = signalling.call(node, &[], request, CLOSE_TIMEOUT).await;
+            });
+        }
+    }
+
+    /// Forgets the tunnels whose interfaces are gone, and tells the manager.
+    pub(super) async fn interfaces_gone(&mut self, gone: impl Fn(&OpenTunnel) -> bool) {
+        let nodes: Vec<RouterId> =
+            self.open.iter().filter(|(_, open)| gone(open)).map(|(node, _)| *node).collect();
+        for node in nodes {
+            if let Some(open) = self.open.remove(&node) {
+                warn!(interface = %open.name, %node, "somebody removed the interface of a tunnel");
+                self.command_routing(routing::Command::LinkDown(open.link)).await;
+            }
+            self.input(Input::InterfaceGone { node }).await;
+        }
+    }
+
+    /// A courtesy to the peer, which waits only as long as the interface still carries it.
+    async fn tell_closed(&self, node: RouterId, port: u16) {
+        let request = Request::TunnelClose { port };
+        // The peer finds out by itself when this is lost.
+        let _ = self.context.signalling.call(node, &[], request, CLOSE_TIMEOUT).await;
+    }
+
+    async fn remove(&mut self, open: &OpenTunnel) {
+        self.command_routing(routing::Command::LinkDown(open.link)).await;
+        if let Err(error) =
+            self.context.dataplane.apply(&Change::RemoveTunnel(open.name.clone())).await
+        {
+            warn!(interface = %open.name, %error, "interface not removed");
+        }
+    }
+
+    async fn link_up(&self, link: LinkId) {
+        let Context { own, .. } = self.context;
+        let params = LinkParams::wired(own.link_local());
+        self.command_routing(routing::Command::LinkUp(link, params)).await;
+    }
+
+    async fn command_routing(&self, command: routing::Command) {
+        // The routing task ends only with the daemon.
+        let _ = self.context.routing.send(command).await;
+    }
+}
+
+/// What turns a living interface into the end of a new tunnel to the same node.
+fn replacement(before: &BTreeSet<WgPublicKey>, tunnel: &Tunnel) -> TunnelUpdate {
+    let peers = tunnel.wireguard.peers.clone();
+    let removed = before.iter().filter(|key| !peers.contains_key(key)).copied().collect();
+    TunnelUpdate {
+        mark: Some(tunnel.mark),
+        link_local: None,
+        mtu: Some(tunnel.mtu),
+        wireguard: WireGuardUpdate {
+            private_key: tunnel.wireguard.private_key.clone(),
+            port: Some(tunnel.wireguard.port),
+            fwmark: tunnel.wireguard.fwmark,
+            peers,
+            removed,
+        },
+        bring_up: true,
+    }
+}
+
+/// The manager's word for who asked, in the data plane's type, and back.
+impl From<tunnel::Role> for Role {
+    fn from(role: tunnel::Role) -> Self {
+        match role {
+            tunnel::Role::Dialled => Self::Dialled,
+            tunnel::Role::Served => Self::Served,
+        }
+    }
+}
+
+impl From<Role> for tunnel::Role {
+    fn from(role: Role) -> Self {
+        match role {
+            Role::Dialled => Self::Dialled,
+            Role::Served => Self::Served,
+        }
+    }
+}
+
+/// How long a goodbye may take; it goes over a connection that exists.
+const CLOSE_TIMEOUT: std::time::Duration = std::time::Duration::from_millis(500);

@@ -1,0 +1,174 @@
+//! Reads what is, makes what should be.
+
+mod opening;
+
+use std::net::IpAddr;
+
+use sixwire_proto::link::LinkId;
+
+use crate::error::Error;
+use crate::model::{Change, IfName, Observed, ObservedTunnel, RouteChange};
+use crate::netlink::link::{Link, LinkState};
+use crate::netlink::monitor::Events;
+use crate::netlink::route::{OwnRoute, Table};
+use crate::netlink::{Netlink, address, link, rule};
+use crate::options::{Backend, Options};
+use crate::tunnel::Tunnels;
+use crate::wireguard::TunnelStats;
+
+/// The data plane of one network namespace: that of the thread which opened it.
+pub struct Dataplane {
+    netlink: Netlink,
+    table: Table,
+    address_interface: IfName,
+    tunnels: Tunnels,
+}
+
+/// What a change did, beyond being done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Applied {
+    /// The tunnel is there, with this index.
+    Tunnel(LinkId),
+    /// The tunnel is being removed; [`Dataplane::settle`] waits for it.
+    Removing,
+    /// Nothing more to say.
+    Done,
+}
+
+impl Dataplane {
+    /// Looks whether all that is needed is there, and starts to watch the kernel.
+    ///
+    /// # Errors
+    /// When privileges, IPv6, or the WireGuard chosen are missing; each says what to do.
+    pub async fn open(options: Options) -> Result<(Self, Events), Error> {
+        opening::open(options).await
+    }
+
+    /// Which WireGuard carries the tunnels.
+    #[must_use]
+    pub fn backend(&self) -> Backend {
+        self.tunnels.backend()
+    }
+
+    /// All that bears our mark.
+    ///
+    /// # Errors
+    /// When the kernel refuses to tell.
+    pub async fn observe(&self) -> Result<Observed, Error> {
+        let mut observed = Observed::default();
+        let addresses = address::addresses(&self.netlink).await?;
+        let half_made = self.tunnels.helper_names().await?;
+        for link in link::links(&self.netlink).await? {
+            if link.name == self.address_interface {
+                let own = addresses.iter().filter(|a| a.link == link.id && a.is_ours);
+                observed.addresses.extend(own.map(|a| a.address));
+            }
+            if !link.name.is_tunnel_like() || self.tunnels.is_removing(&link.name) {
+                continue;
+            }
+            if !link.is_ours() && !half_made.contains(&link.name) {
+                observed.foreign.insert(link.name);
+                continue;
+            }
+            let of_link = addresses.iter().filter(|a| a.link == link.id);
+            let tunnel = ObservedTunnel {
+                link: link.id,
+                mark: link.mark,
+                up: link.state != LinkState::Down,
+                mtu: link.mtu,
+                link_local: of_link.filter_map(address::Address::link_local).collect(),
+                wireguard: self.tunnels.wireguard(&link).await?,
+            };
+            observed.tunnels.insert(link.name, tunnel);
+        }
+        for route in self.table.routes(&self.netlink).await? {
+            match route {
+                OwnRoute::Mesh(key, target) => {
+                    observed.routes.insert(key, target);
+                }
+                OwnRoute::Unreachable(prefix) => {
+                    observed.unreachable.insert(prefix);
+                }
+            }
+        }
+        observed.rules.extend(rule::rules(&self.netlink, self.table.protocol).await?);
+        Ok(observed)
+    }
+
+    /// Makes one change. Repeating one that was made already does no harm.
+    ///
+    /// # Errors
+    /// What went wrong, on which object. A tunnel that could not be made whole is not left behind.
+    pub async fn apply(&self, change: &Change) -> Result<Applied, Error> {
+        let (netlink, protocol) = (&self.netlink, self.table.protocol);
+        match change {
+            Change::AddUnreachable(prefix) => self.table.add_unreachable(netlink, *prefix).await?,
+            Change::RemoveUnreachable(prefix) => {
+                self.table.remove_unreachable(netlink, *prefix).await?;
+            }
+            Change::AddAddress(address) => self.add_address(*address).await?,
+            Change::RemoveAddress(address) => {
+                let link = self.address_link().await?.id;
+                address::remove(netlink, link, *address).await?;
+            }
+            Change::AddRule(rule) => rule::add(netlink, *rule, protocol).await?,
+            Change::RemoveRule(rule) => rule::remove(netlink, *rule, protocol).await?,
+            Change::CreateTunnel(name, tunnel) => {
+                return self.tunnels.create(name, tunnel).await.map(Applied::Tunnel);
+            }
+            Change::UpdateTunnel(name, update) => {
+                return self.tunnels.update(name, update).await.map(Applied::Tunnel);
+            }
+            Change::RemoveTunnel(name) => {
+                self.tunnels.remove(name).await?;
+                return Ok(Applied::Removing);
+            }
+            Change::Route(change) => {
+                self.apply_routes(&[*change]).await.into_iter().collect::<Result<(), _>>()?;
+            }
+        }
+        Ok(Applied::Done)
+    }
+
+    /// Makes many changes of routes, in order, many to a send. One outcome each.
+    pub async fn apply_routes(&self, changes: &[RouteChange]) -> Vec<Result<(), Error>> {
+        self.table.apply(&self.netlink, changes).await
+    }
+
+    /// Counters of a tunnel.
+    ///
+    /// # Errors
+    /// [`Error::Gone`] when it is not there.
+    pub async fn tunnel_stats(&self, name: &IfName) -> Result<TunnelStats, Error> {
+        self.tunnels.stats(name).await
+    }
+
+    /// Waits until the tunnels being removed are gone.
+    pub async fn settle(&self) {
+        self.tunnels.settle().await;
+    }
+
+    /// Ends the embedded WireGuard, if it runs, and its interfaces with it: for `sixwire down`, after
+    /// everything was removed and [settled](Self::settle).
+    ///
+    /// # Errors
+    /// When the helper does not do as told.
+    pub async fn stop_helper(&self) -> Result<(), Error> {
+        self.tunnels.stop_helper().await
+    }
+
+    async fn add_address(&self, address: IpAddr) -> Result<(), Error> {
+        let link = self.address_link().await?;
+        // A new network namespace has its loopback switched off, and addresses on it are dead.
+        if link.state == LinkState::Down && link.name == IfName::loopback() {
+            link::bring_up(&self.netlink, link.id).await?;
+        }
+        address::add_own(&self.netlink, link.id, address).await
+    }
+
+    async fn address_link(&self) -> Result<Link, Error> {
+        let name = &self.address_interface;
+        let link = link::find(&self.netlink, name).await?;
+        link.ok_or_else(|| Error::Gone { doing: format!("find address interface {name}") })
+    }
+}

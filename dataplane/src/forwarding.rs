@@ -1,0 +1,60 @@
+//! Kernel parameters that make this node forward packets.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use crate::error::Error;
+
+/// Makes the kernel forward IPv6 packets.
+///
+/// Forwarding makes the kernel ignore router advertisements, so interfaces that heed them are told to
+/// go on (`accept_ra` 2) first: else the node would lose its own default route.
+///
+/// # Errors
+/// [`Error::Sysctl`] when a parameter cannot be set, as in most containers. The node then works as a
+/// leaf.
+pub fn enable_ipv6() -> Result<(), Error> {
+    let root = Path::new(SYSCTL).join("net/ipv6/conf");
+    if is_set(&root.join("all/forwarding"), "1") {
+        return Ok(());
+    }
+    let interfaces =
+        fs::read_dir(&root).map_err(|source| error("net.ipv6.conf.all.forwarding", "1", source))?;
+    for interface in interfaces.flatten() {
+        let name = interface.file_name().to_string_lossy().into_owned();
+        // Set on `all`, it means nothing; on `default`, it is for interfaces to come.
+        if name != "all" && is_set(&interface.path().join("accept_ra"), "1") {
+            write(&format!("net/ipv6/conf/{name}/accept_ra"), "2")?;
+        }
+    }
+    write("net/ipv6/conf/all/forwarding", "1")
+}
+
+/// Makes the kernel forward IPv4 packets.
+///
+/// # Errors
+/// [`Error::Sysctl`], as above.
+pub fn enable_ipv4() -> Result<(), Error> {
+    let key = "net/ipv4/ip_forward";
+    if is_set(&Path::new(SYSCTL).join(key), "1") { Ok(()) } else { write(key, "1") }
+}
+
+/// Whether IPv6 can be used at all.
+pub(crate) fn ipv6_is_enabled() -> bool {
+    is_set(&Path::new(SYSCTL).join("net/ipv6/conf/all/disable_ipv6"), "0")
+}
+
+fn is_set(path: &Path, value: &str) -> bool {
+    fs::read_to_string(path).is_ok_and(|text| text.trim() == value)
+}
+
+fn write(key: &str, value: &'static str) -> Result<(), Error> {
+    fs::write(Path::new(SYSCTL).join(key), value).map_err(|source| error(key, value, source))
+}
+
+fn error(key: &str, value: &'static str, source: io::Error) -> Error {
+    Error::Sysctl { key: key.replace('/', "."), value, source }
+}
+
+const SYSCTL: &str = "/proc/sys";

@@ -1,0 +1,184 @@
+//! Network interfaces.
+
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::link::{
+    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoKind, LinkAttribute, LinkFlags, LinkInfo,
+    LinkMessage,
+};
+use sixwire_proto::link::LinkId;
+
+use super::{Mode, Netlink};
+use crate::error::Error;
+use crate::model::{IfName, LINK_GROUP, Mark};
+
+/// An interface, as far as we look at it.
+#[derive(Clone, Debug)]
+pub(crate) struct Link {
+    pub(crate) id: LinkId,
+    pub(crate) name: IfName,
+    pub(crate) kind: Kind,
+    pub(crate) mark: Option<Mark>,
+    /// Its group is ours: set at its creation, before the alias.
+    pub(crate) in_our_group: bool,
+    pub(crate) state: LinkState,
+    pub(crate) mtu: u32,
+}
+
+/// What made an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    WireGuard,
+    Tun,
+    Other,
+}
+
+/// Whether an interface works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LinkState {
+    /// Switched off.
+    Down,
+    /// Switched on, without carrier.
+    NoCarrier,
+    /// Usable.
+    Up,
+}
+
+impl Link {
+    /// Reads a link message; `None` if it is not about a nameable interface.
+    pub(crate) fn from_message(message: &LinkMessage) -> Option<Self> {
+        let mut name = None;
+        let mut link = Self {
+            id: LinkId(message.header.index),
+            name: IfName::loopback(),
+            kind: Kind::Other,
+            mark: None,
+            in_our_group: false,
+            state: LinkState::of(message.header.flags),
+            mtu: 0,
+        };
+        for attribute in &message.attributes {
+            match attribute {
+                LinkAttribute::IfName(text) => name = text.parse().ok(),
+                LinkAttribute::IfAlias(alias) => link.mark = Mark::from_alias(alias),
+                LinkAttribute::Group(group) => link.in_our_group = *group == LINK_GROUP,
+                LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
+                LinkAttribute::LinkInfo(infos) => link.kind = Kind::of(infos),
+                _ => {}
+            }
+        }
+        link.name = name?;
+        Some(link)
+    }
+
+    /// Whether it bears our mark.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.name.is_tunnel_like() && (self.mark.is_some() || self.in_our_group)
+    }
+}
+
+impl LinkState {
+    fn of(flags: LinkFlags) -> Self {
+        if !flags.contains(LinkFlags::Up) {
+            Self::Down
+        } else if flags.contains(LinkFlags::LowerUp) {
+            Self::Up
+        } else {
+            Self::NoCarrier
+        }
+    }
+}
+
+impl Kind {
+    fn of(infos: &[LinkInfo]) -> Self {
+        let kind = infos.iter().find_map(|info| match info {
+            LinkInfo::Kind(kind) => Some(kind),
+            _ => None,
+        });
+        match kind {
+            Some(InfoKind::Wireguard) => Self::WireGuard,
+            Some(InfoKind::Tun) => Self::Tun,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// All interfaces.
+pub(crate) async fn links(netlink: &Netlink) -> Result<Vec<Link>, Error> {
+    let request = RouteNetlinkMessage::GetLink(LinkMessage::default());
+    let objects = netlink.dump("list interfaces", request).await?;
+    let link = |object| match object {
+        RouteNetlinkMessage::NewLink(message) => Link::from_message(&message),
+        _ => None,
+    };
+    Ok(objects.into_iter().filter_map(link).collect())
+}
+
+/// The interface of that name.
+pub(crate) async fn find(netlink: &Netlink, name: &IfName) -> Result<Option<Link>, Error> {
+    let mut message = LinkMessage::default();
+    message.attributes.push(LinkAttribute::IfName(name.to_string()));
+    let doing = format!("look up interface {name}");
+    match netlink.get(&doing, RouteNetlinkMessage::GetLink(message)).await? {
+        Some(RouteNetlinkMessage::NewLink(message)) => Ok(Link::from_message(&message)),
+        _ => Ok(None),
+    }
+}
+
+/// Makes a kernel WireGuard interface, down, in our group.
+pub(crate) async fn create_wireguard(netlink: &Netlink, name: &IfName) -> Result<(), Error> {
+    let mut message = LinkMessage::default();
+    message.attributes = vec![
+        LinkAttribute::IfName(name.to_string()),
+        LinkAttribute::Group(LINK_GROUP),
+        LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Wireguard)]),
+    ];
+    let doing = format!("create WireGuard interface {name}");
+    let outcome = netlink.send(doing, RouteNetlinkMessage::NewLink(message), Mode::New).await;
+    outcome.map_err(|error| match error.errno() {
+        Some(nix::errno::Errno::EOPNOTSUPP) => Error::NoKernelWireGuard,
+        Some(nix::errno::Errno::EEXIST) => Error::Taken(name.clone()),
+        _ => error,
+    })
+}
+
+/// Sets alias and MTU, and keeps the kernel from making up link-local addresses.
+pub(crate) async fn configure(
+    netlink: &Netlink,
+    link: LinkId,
+    mark: Option<Mark>,
+    mtu: Option<u32>,
+) -> Result<(), Error> {
+    let mut message = LinkMessage::default();
+    message.header.index = link.0;
+    let no_addresses = AfSpecInet6::AddrGenMode(In6AddrGenMode::None);
+    message.attributes = vec![
+        LinkAttribute::Group(LINK_GROUP),
+        LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![no_addresses])]),
+    ];
+    message.attributes.extend(mark.map(|mark| LinkAttribute::IfAlias(mark.to_string())));
+    message.attributes.extend(mtu.map(LinkAttribute::Mtu));
+    let doing = format!("set alias and MTU of interface {link}");
+    netlink.send(doing, RouteNetlinkMessage::SetLink(message), Mode::Existing).await
+}
+
+/// Switches an interface on.
+pub(crate) async fn bring_up(netlink: &Netlink, link: LinkId) -> Result<(), Error> {
+    let mut message = LinkMessage::default();
+    message.header.index = link.0;
+    message.header.flags = LinkFlags::Up;
+    message.header.change_mask = LinkFlags::Up;
+    let doing = format!("bring up interface {link}");
+    netlink.send(doing, RouteNetlinkMessage::SetLink(message), Mode::Existing).await
+}
+
+/// Deletes an interface; that it is gone already is success. Takes the kernel about 0.1 s, within
+/// the system call: not for the main thread.
+pub(crate) async fn delete(netlink: &Netlink, link: LinkId) -> Result<(), Error> {
+    let mut message = LinkMessage::default();
+    message.header.index = link.0;
+    let doing = format!("delete interface {link}");
+    match netlink.send(doing, RouteNetlinkMessage::DelLink(message), Mode::Existing).await {
+        Err(error) if error.is_gone() => Ok(()),
+        outcome => outcome,
+    }
+}

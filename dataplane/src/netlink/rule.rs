@@ -1,0 +1,82 @@
+//! Policy rules, marked by their protocol number.
+
+use netlink_packet_route::route::RouteProtocol;
+use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+
+use super::{Mode, Netlink};
+use crate::error::Error;
+use crate::model::{Family, Rule};
+
+/// All rules with our protocol number.
+pub(crate) async fn rules(netlink: &Netlink, protocol: u8) -> Result<Vec<Rule>, Error> {
+    let mut rules = Vec::new();
+    for family in [Family::V6, Family::V4] {
+        let mut message = RuleMessage::default();
+        message.header.family = address_family(family);
+        let objects = netlink.dump("list rules", RouteNetlinkMessage::GetRule(message)).await?;
+        rules.extend(objects.iter().filter_map(|object| match object {
+            RouteNetlinkMessage::NewRule(message) => own(message, family, protocol),
+            _ => None,
+        }));
+    }
+    Ok(rules)
+}
+
+/// Adds a rule; that it exists is success.
+pub(crate) async fn add(netlink: &Netlink, rule: Rule, protocol: u8) -> Result<(), Error> {
+    let doing = format!("add rule {}: fwmark {} lookup {}", rule.priority, rule.fwmark, rule.table);
+    let message = RouteNetlinkMessage::NewRule(message(rule, protocol));
+    match netlink.send(doing, message, Mode::New).await {
+        Err(error) if error.is_present() => Ok(()),
+        outcome => outcome,
+    }
+}
+
+/// Removes a rule; that it is gone is success.
+pub(crate) async fn remove(netlink: &Netlink, rule: Rule, protocol: u8) -> Result<(), Error> {
+    let doing =
+        format!("remove rule {}: fwmark {} lookup {}", rule.priority, rule.fwmark, rule.table);
+    let message = RouteNetlinkMessage::DelRule(message(rule, protocol));
+    match netlink.send(doing, message, Mode::Existing).await {
+        Err(error) if error.is_gone() => Ok(()),
+        outcome => outcome,
+    }
+}
+
+fn message(rule: Rule, protocol: u8) -> RuleMessage {
+    let mut message = RuleMessage::default();
+    message.header.family = address_family(rule.family);
+    message.header.action = RuleAction::ToTable;
+    message.header.table = u8::try_from(rule.table).unwrap_or(0);
+    message.attributes = vec![
+        RuleAttribute::Priority(rule.priority),
+        RuleAttribute::FwMark(rule.fwmark),
+        RuleAttribute::FwMask(u32::MAX),
+        RuleAttribute::Table(rule.table),
+        RuleAttribute::Protocol(RouteProtocol::from(protocol)),
+    ];
+    message
+}
+
+fn own(message: &RuleMessage, family: Family, protocol: u8) -> Option<Rule> {
+    let mut rule = Rule { family, priority: 0, fwmark: 0, table: u32::from(message.header.table) };
+    let mut ours = false;
+    for attribute in &message.attributes {
+        match attribute {
+            RuleAttribute::Priority(priority) => rule.priority = *priority,
+            RuleAttribute::FwMark(fwmark) => rule.fwmark = *fwmark,
+            RuleAttribute::Table(table) => rule.table = *table,
+            RuleAttribute::Protocol(number) => ours = u8::from(*number) == protocol,
+            _ => {}
+        }
+    }
+    ours.then_some(rule)
+}
+
+fn address_family(family: Family) -> AddressFamily {
+    match family {
+        Family::V4 => AddressFamily::Inet,
+        Family::V6 => AddressFamily::Inet6,
+    }
+}

@@ -1,0 +1,312 @@
+//! Tunnels: the interface, its address and its WireGuard device as one thing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use sixwire_proto::link::LinkId;
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+
+use crate::error::Error;
+use crate::model::{IfName, ObservedWireGuard, Tunnel, TunnelUpdate, WireGuardUpdate};
+use crate::netlink::link::{Kind, Link};
+use crate::netlink::monitor::Removing;
+use crate::netlink::{Netlink, address, link};
+use crate::options::Backend;
+use crate::userspace::Helper;
+use crate::wireguard::{Control, TunnelStats};
+
+/// All tunnels of one backend.
+pub(crate) struct Tunnels {
+    netlink: Netlink,
+    backend: Backend,
+    helper: Arc<Helper>,
+    control: Control,
+    removing: Removing,
+    /// Removals under way, by name: a new tunnel of that name waits for its end.
+    removals: Mutex<BTreeMap<IfName, JoinHandle<()>>>,
+    /// As many removals at a time.
+    slots: Arc<Semaphore>,
+}
+
+impl Tunnels {
+    pub(crate) fn new(
+        netlink: Netlink,
+        backend: Backend,
+        helper: Helper,
+        removing: Removing,
+    ) -> Self {
+        Self {
+            netlink,
+            backend,
+            helper: Arc::new(helper),
+            control: Control::new(backend),
+            removing,
+            removals: Mutex::default(),
+            slots: Arc::new(Semaphore::new(REMOVALS)),
+        }
+    }
+
+    pub(crate) fn backend(&self) -> Backend {
+        self.backend
+    }
+
+    /// Interfaces of the helper: ours, even before they have their alias.
+    pub(crate) async fn helper_names(&self) -> Result<BTreeSet<IfName>, Error> {
+        match self.backend {
+            Backend::Kernel => Ok(BTreeSet::new()),
+            Backend::Embedded => Ok(self.helper.names().await?.into_iter().flatten().collect()),
+        }
+    }
+
+    pub(crate) fn is_removing(&self, name: &IfName) -> bool {
+        self.removals().get(name).is_some_and(|removal| !removal.is_finished())
+    }
+
+    /// The configuration of an interface of ours; `None` if it is not of our backend.
+    pub(crate) async fn wireguard(&self, link: &Link) -> Result<Option<ObservedWireGuard>, Error> {
+        if link.kind != self.kind() {
+            return Ok(None);
+        }
+        match self.control.get(&link.name).await {
+            Ok((wireguard, _)) => Ok(Some(wireguard)),
+            Err(Error::Gone { .. } | Error::Kernel { .. } | Error::WireGuard { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(crate) async fn stats(&self, name: &IfName) -> Result<TunnelStats, Error> {
+        self.control.get(name).await.map(|(_, stats)| stats)
+    }
+
+    /// Makes a tunnel, or what is missing of it.
+    pub(crate) async fn create(&self, name: &IfName, tunnel: &Tunnel) -> Result<LinkId, Error> {
+        self.removal_ended(name).await;
+        let update = complete(tunnel);
+        match self.usable(name).await? {
+            Some(link) => self.change(&link, &update).await?,
+            None if tunnel.wireguard.private_key.is_none() => {
+                return Err(Error::KeyUnknown(name.clone()));
+            }
+            None => {
+                let made = self.make(name, tunnel.mtu, &update).await;
+                if made.is_err() {
+                    self.remove(name).await?;
+                }
+                made?;
+            }
+        }
+        Ok(self.found(name).await?.id)
+    }
+
+    /// Changes a living tunnel in place.
+    pub(crate) async fn update(
+        &self,
+        name: &IfName,
+        update: &TunnelUpdate,
+    ) -> Result<LinkId, Error> {
+        let link = self.found(name).await?;
+        if !self.is_ours(&link).await? {
+            return Err(Error::Taken(name.clone()));
+        }
+        self.change_or_restore(&link, update).await?;
+        let still = link::find(&self.netlink, name).await?;
+        match still {
+            Some(still) if still.id == link.id => Ok(link.id),
+            // Deleted meanwhile; then WireGuard made a new one, which bears no mark.
+            Some(stray) if !stray.is_ours() && stray.kind == Kind::WireGuard => {
+                self.delete(&stray)?;
+                Err(Error::Gone { doing: format!("update tunnel {name}") })
+            }
+            _ => Err(Error::Gone { doing: format!("update tunnel {name}") }),
+        }
+    }
+
+    /// Starts to remove a tunnel; that it is gone is success.
+    pub(crate) async fn remove(&self, name: &IfName) -> Result<(), Error> {
+        let Some(link) = link::find(&self.netlink, name).await? else { return Ok(()) };
+        if !self.is_ours(&link).await? {
+            return Err(Error::Taken(name.clone()));
+        }
+        self.delete(&link)
+    }
+
+    /// Waits for all removals.
+    pub(crate) async fn settle(&self) {
+        let removals = std::mem::take(&mut *self.removals());
+        for (_, removal) in removals {
+            ended(removal).await;
+        }
+    }
+
+    pub(crate) async fn stop_helper(&self) -> Result<(), Error> {
+        self.helper.stop().await
+    }
+
+    /// The interface of that name if it is a tunnel of this backend; one of ours that is of the other
+    /// backend, or does not answer, is removed first.
+    async fn usable(&self, name: &IfName) -> Result<Option<Link>, Error> {
+        let Some(link) = link::find(&self.netlink, name).await? else { return Ok(None) };
+        if !self.is_ours(&link).await? {
+            return Err(Error::Taken(name.clone()));
+        }
+        if self.wireguard(&link).await?.is_some() {
+            return Ok(Some(link));
+        }
+        self.delete(&link)?;
+        self.removal_ended(name).await;
+        Ok(None)
+    }
+
+    async fn make(&self, name: &IfName, mtu: u32, update: &TunnelUpdate) -> Result<(), Error> {
+        match self.backend {
+            Backend::Kernel => link::create_wireguard(&self.netlink, name).await?,
+            Backend::Embedded => self.helper.create(name, mtu).await?,
+        }
+        let link = self.found(name).await?;
+        self.change(&link, update).await
+    }
+
+    /// A port that is taken is remembered by WireGuard all the same: it is told the old one again.
+    async fn change_or_restore(&self, link: &Link, update: &TunnelUpdate) -> Result<(), Error> {
+        if update.wireguard.port.is_none() {
+            return self.change(link, update).await;
+        }
+        let (before, _) = self.control.get(&link.name).await?;
+        let outcome = self.change(link, update).await;
+        if matches!(outcome, Err(Error::PortTaken { .. })) {
+            let port = Some(before.port);
+            let restore = WireGuardUpdate { port, ..WireGuardUpdate::default() };
+            // The kernel notes the port, and complains that its own socket has it.
+            let _ = self.control.set(&link.name, &restore).await;
+        }
+        outcome
+    }
+
+    async fn change(&self, link: &Link, update: &TunnelUpdate) -> Result<(), Error> {
+        let netlink = &self.netlink;
+        if update.mark.is_some() || update.mtu.is_some() {
+            link::configure(netlink, link.id, update.mark, update.mtu).await?;
+        }
+        if let Some(wanted) = update.link_local {
+            for address in address::addresses(netlink).await? {
+                if address.link == link.id && address.link_local().is_some_and(|a| a != wanted) {
+                    address::remove(netlink, link.id, address.address).await?;
+                }
+            }
+            address::add_link_local(netlink, link.id, wanted).await?;
+        }
+        self.control.set(&link.name, &update.wireguard).await?;
+        if update.bring_up {
+            let up = link::bring_up(netlink, link.id).await;
+            // Only now does the kernel bind the port.
+            return up.map_err(|error| match (error.errno(), update.wireguard.port) {
+                (Some(nix::errno::Errno::EADDRINUSE), Some(port)) => {
+                    Error::PortTaken { name: link.name.clone(), port }
+                }
+                _ => error,
+            });
+        }
+        Ok(())
+    }
+
+    /// Deletes an interface in the background: the kernel takes its time, and the thread with it.
+    fn delete(&self, link: &Link) -> Result<(), Error> {
+        if self.is_removing(&link.name) {
+            return Ok(());
+        }
+        self.removing.insert(link.id);
+        let (link, name) = (link.clone(), link.name.clone());
+        let (helper, control) = (Arc::clone(&self.helper), self.control.clone());
+        let (slots, removing) = (Arc::clone(&self.slots), self.removing.clone());
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| Error::kernel(format!("delete interface {name}"), error))?;
+        let removal = tokio::spawn(async move {
+            let _slot = slots.acquire().await;
+            let job = move || {
+                if let Err(error) = runtime.block_on(delete(&link, &helper, &control)) {
+                    removing.forget(link.id);
+                    tracing::warn!("{error}");
+                }
+            };
+            ended(tokio::task::spawn_blocking(job)).await;
+        });
+        let mut removals = self.removals();
+        removals.retain(|_, removal| !removal.is_finished());
+        removals.insert(name, removal);
+        Ok(())
+    }
+
+    async fn removal_ended(&self, name: &IfName) {
+        let removal = self.removals().remove(name);
+        if let Some(removal) = removal {
+            ended(removal).await;
+        }
+    }
+
+    async fn found(&self, name: &IfName) -> Result<Link, Error> {
+        let link = link::find(&self.netlink, name).await?;
+        link.ok_or_else(|| Error::Gone { doing: format!("find tunnel {name}") })
+    }
+
+    async fn is_ours(&self, link: &Link) -> Result<bool, Error> {
+        Ok(link.is_ours() || self.helper_names().await?.contains(&link.name))
+    }
+
+    fn kind(&self) -> Kind {
+        match self.backend {
+            Backend::Kernel => Kind::WireGuard,
+            Backend::Embedded => Kind::Tun,
+        }
+    }
+
+    fn removals(&self) -> MutexGuard<'_, BTreeMap<IfName, JoinHandle<()>>> {
+        self.removals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The update that makes a new interface the tunnel.
+fn complete(tunnel: &Tunnel) -> TunnelUpdate {
+    TunnelUpdate {
+        mark: Some(tunnel.mark),
+        link_local: Some(tunnel.link_local),
+        mtu: Some(tunnel.mtu),
+        wireguard: WireGuardUpdate {
+            private_key: tunnel.wireguard.private_key.clone(),
+            port: Some(tunnel.wireguard.port),
+            fwmark: tunnel.wireguard.fwmark,
+            peers: tunnel.wireguard.peers.clone(),
+            removed: BTreeSet::new(),
+        },
+        bring_up: true,
+    }
+}
+
+/// Peers go first: the kernel frees them faster one by one than with their interface.
+async fn delete(link: &Link, helper: &Helper, control: &Control) -> Result<(), Error> {
+    match link.kind {
+        Kind::WireGuard => {
+            if let Ok((wireguard, _)) = control.get(&link.name).await {
+                let removed = wireguard.peers.into_keys().collect();
+                let update = WireGuardUpdate { removed, ..WireGuardUpdate::default() };
+                // Only to be quick: the interface goes all the same.
+                let _ = control.set(&link.name, &update).await;
+            }
+        }
+        Kind::Tun => helper.delete(&link.name).await?,
+        Kind::Other => {}
+    }
+    link::delete(&Netlink::connect()?, link.id).await
+}
+
+/// A removal that panicked has ended, too.
+async fn ended(removal: JoinHandle<()>) {
+    if let Err(error) = removal.await {
+        tracing::error!("removal of a tunnel broke off: {error}");
+    }
+}
+
+/// Removals at a time, each with a thread: the kernel waits in all of them at once.
+const REMOVALS: usize = 16;

@@ -1,0 +1,160 @@
+//! What happens behind our back is told; what we do is not.
+
+use std::sync::Arc;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use sixwire_dataplane::model::{Change, RouteChange, RouteKey, RouteTarget};
+use sixwire_dataplane::{Choice, Dataplane, KernelEvent};
+use sixwire_proto::link::LinkId;
+
+use crate::node::{Node, route_to};
+use crate::tunnels::index;
+
+fn with_tunnel(octet: u8) -> (Arc<Node>, Arc<Dataplane>, sixwire_dataplane::Events, LinkId) {
+    let a = Node::start(octet);
+    let (data, events) = a.open();
+    let desired = a.desired([a.tunnel_to_stranger(octet + 1)]);
+    a.reconcile(&data, &desired);
+    let link = index(&a, &data);
+    (a, data, events, link)
+}
+
+#[test]
+fn deletions_behind_our_back_are_noticed() {
+    let (a, data, events, link) = with_tunnel(41);
+    let b = Node::start(42);
+    a.route(&data, vec![route_to(&a, &b, link)]);
+    a.sh(&format!("ip -6 route del {} proto 42", b.prefix()));
+    let gone = RouteKey::to(b.prefix());
+    let (_, events) = a.event(events, move |e| *e == KernelEvent::RouteGone(gone));
+
+    a.sh("ip -6 route del unreachable fd00::/48 proto 42 metric 4294967294");
+    let network = "fd00::/48".parse().unwrap();
+    let (_, events) = a.event(events, move |e| *e == KernelEvent::UnreachableGone(network));
+
+    a.sh(&format!("ip addr del {}/128 dev lo", a.address()));
+    let address = a.address();
+    let (_, events) =
+        a.event(events, move |e| *e == KernelEvent::AddressGone { link: LinkId(1), address });
+
+    a.sh("ip link set sw-2a2a2a2a down");
+    let (_, events) =
+        a.event(events, move |e| matches!(e, KernelEvent::LinkDown { link: l, .. } if *l == link));
+    a.sh("ip link set sw-2a2a2a2a up");
+    let (_, events) =
+        a.event(events, move |e| matches!(e, KernelEvent::LinkUp { link: l, .. } if *l == link));
+
+    a.sh("ip link del sw-2a2a2a2a");
+    let (_, _events) =
+        a.event(events, move |e| matches!(e, KernelEvent::LinkGone { link: l, .. } if *l == link));
+
+    // And all of it is repaired.
+    let desired = a.desired([a.tunnel_to_stranger(42)]);
+    a.reconcile(&data, &desired);
+    assert_eq!(a.planned(&data, &desired), []);
+    a.down(&data);
+}
+
+#[test]
+fn what_we_do_ourselves_is_not_told() {
+    let (a, data, events, link) = with_tunnel(43);
+    let key = RouteKey::to("fd00:5::/64".parse().unwrap());
+    a.route(
+        &data,
+        vec![RouteChange::Replace(key, RouteTarget::Unreachable), RouteChange::Remove(key)],
+    );
+    let tunnels: Vec<_> = a
+        .planned(&data, &a.desired([]))
+        .into_iter()
+        .filter(|change| matches!(change, Change::RemoveTunnel(_)))
+        .collect();
+    assert_eq!(tunnels.len(), 1);
+    a.apply(&data, tunnels[0].clone()).unwrap();
+    let settle = Arc::clone(&data);
+    a.run(move || async move { settle.settle().await });
+    // A later event of somebody else ends the wait.
+    a.sh("ip link add end type veth peer name other");
+    a.sh("ip link set other up");
+    a.sh("ip link set end up");
+    let told = a.run(move || async move {
+        let mut events = events;
+        let mut told = Vec::new();
+        loop {
+            match events.next().await.unwrap() {
+                KernelEvent::LinkUp { name, .. } if name.as_str() == "end" => return told,
+                event => told.push(event),
+            }
+        }
+    });
+    let ours = told.iter().filter(|event| match event {
+        KernelEvent::LinkGone { link: l, .. } | KernelEvent::LinkDown { link: l, .. } => *l == link,
+        KernelEvent::RouteGone(_) | KernelEvent::UnreachableGone(_) => true,
+        _ => false,
+    });
+    assert_eq!(ours.count(), 0, "{told:?}");
+    a.down(&data);
+}
+
+#[test]
+fn events_not_taken_in_time_are_dropped_and_that_is_told() {
+    let a = Node::start(49);
+    let (data, _events) = a.open();
+    let (_watch, mut events) = a.open();
+    let keys: Vec<_> =
+        (0..3000u32).map(|n| RouteKey::to(format!("fd00:7:{n:x}::/48").parse().unwrap())).collect();
+    let set = keys.iter().map(|key| RouteChange::Replace(*key, RouteTarget::Unreachable));
+    a.route(&data, set.collect());
+    a.route(&data, keys.iter().map(|key| RouteChange::Remove(*key)).collect());
+    let mut taken = 0;
+    loop {
+        let (event, rest) = a.event(events, |_| true);
+        events = rest;
+        taken += 1;
+        if event == KernelEvent::Overrun {
+            break;
+        }
+    }
+    assert!((2..3000).contains(&taken), "{taken}");
+    // And it goes on afterwards.
+    a.sh("ip link add end type veth peer name other");
+    a.sh("ip link set other up");
+    a.sh("ip link set end up");
+    let end = |event: &KernelEvent| matches!(event, KernelEvent::LinkUp { name, .. } if name.as_str() == "end");
+    a.event(events, end);
+}
+
+#[test]
+fn the_death_of_the_helper_is_noticed_and_repaired() {
+    let a = Node::start(45);
+    let mut options = a.options();
+    options.wireguard = Choice::Embedded;
+    let (data, events) = a.open_with(options);
+    let desired = a.desired([a.tunnel_to_stranger(46)]);
+    a.reconcile(&data, &desired);
+    let pid = a.helper_pid().expect("it runs");
+    kill(Pid::from_raw(pid), Signal::SIGHUP).unwrap();
+    assert_eq!(a.planned(&data, &desired), [], "a hangup does not end it");
+    kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+    let (_, _events) = a.event(events, |event| *event == KernelEvent::HelperGone);
+    a.reconcile(&data, &desired);
+    assert_eq!(a.planned(&data, &desired), []);
+    assert_ne!(a.helper_pid(), Some(pid));
+    a.down(&data);
+    assert_eq!(a.helper_pid(), None);
+}
+
+#[test]
+fn a_helper_started_twice_runs_once() {
+    let a = Node::start(47);
+    let mut options = a.options();
+    options.wireguard = Choice::Embedded;
+    let (data, _events) = a.open_with(options);
+    a.reconcile(&data, &a.desired([a.tunnel_to_stranger(48)]));
+    let pid = a.helper_pid();
+    let program = env!("CARGO_BIN_EXE_sixwire-wireguard-helper");
+    a.sh(&format!("{program} {}", a.run_dir().display()));
+    assert_eq!(a.helper_pid(), pid);
+    assert_eq!(a.sh("ip -o link").matches("sw-").count(), 1);
+    a.down(&data);
+}

@@ -1,0 +1,12 @@
+//! The data plane against a real kernel, in network namespaces of its own. Needs root and `ip`.
+//!
+//! WireGuard is the embedded one; with `SIXWIRE_TEST_WIREGUARD=kernel` the kernel's, where it has one.
+
+#![expect(clippy::unwrap_used, reason = "a failure is a failed test")]
+
+mod adoption;
+mod events;
+mod node;
+mod ownership;
+mod routes;
+mod tunnels;

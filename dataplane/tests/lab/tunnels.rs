@@ -1,0 +1,185 @@
+//! Tunnels carry packets and change alive.
+
+use std::net::UdpSocket;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sixwire_dataplane::model::{Change, Desired, IfName, Role, TunnelUpdate};
+use sixwire_dataplane::{Applied, Dataplane, Error};
+use sixwire_proto::link::LinkId;
+
+use crate::node::{Node, PORT, cable, public, route_to};
+
+pub(crate) struct Pair {
+    pub(crate) a: Arc<Node>,
+    pub(crate) b: Arc<Node>,
+    pub(crate) data: [Arc<Dataplane>; 2],
+    pub(crate) desired: [Desired; 2],
+    pub(crate) name: IfName,
+}
+
+/// Two nodes with a tunnel and routes to each other; b echoes what it gets.
+pub(crate) fn pair(octets: [u8; 2]) -> Pair {
+    let [a, b] = octets.map(Node::start);
+    cable(&a, &b);
+    let (data_a, _) = a.open();
+    let (data_b, _) = b.open();
+    let (name, tunnel) = a.tunnel_to(&b, Role::Dialled);
+    let desired = [a.desired([(name.clone(), tunnel)]), b.desired([b.tunnel_to(&a, Role::Served)])];
+    a.reconcile(&data_a, &desired[0]);
+    b.reconcile(&data_b, &desired[1]);
+    let (link_a, link_b) = (index(&a, &data_a), index(&b, &data_b));
+    a.route(&data_a, vec![route_to(&a, &b, link_a)]);
+    b.route(&data_b, vec![route_to(&b, &a, link_b)]);
+    let address = b.address();
+    b.run(move || async move {
+        let socket = UdpSocket::bind((address, 7)).unwrap();
+        std::thread::spawn(move || {
+            let mut octets = [0; 2000];
+            while let Ok((count, from)) = socket.recv_from(&mut octets) {
+                let _ = socket.send_to(&octets[..count], from);
+            }
+        });
+    });
+    Pair { a, b, data: [data_a, data_b], desired, name }
+}
+
+impl Pair {
+    /// Sends until an answer comes: the first packets may wait for a handshake.
+    pub(crate) fn echoes(&self) {
+        let (from, to) = (self.a.address(), self.b.address());
+        let answered = self.a.run(move || async move {
+            let socket = UdpSocket::bind((from, 0)).unwrap();
+            socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+            (0..300).any(|_| {
+                socket.send_to(b"hello", (to, 7)).unwrap();
+                socket.recv(&mut [0; 10]).is_ok()
+            })
+        });
+        assert!(answered, "{}{}", self.a.sh("ip -6 route"), self.a.sh("ip -s link"));
+    }
+
+    pub(crate) fn down(&self) {
+        self.a.down(&self.data[0]);
+        self.b.down(&self.data[1]);
+    }
+}
+
+/// The index of the only tunnel.
+pub(crate) fn index(node: &Node, dataplane: &Arc<Dataplane>) -> LinkId {
+    let dataplane = Arc::clone(dataplane);
+    let observed = node.run(move || async move { dataplane.observe().await.unwrap() });
+    assert_eq!(observed.tunnels.len(), 1, "{observed:?}");
+    observed.tunnels.into_values().next().unwrap().link
+}
+
+#[test]
+fn packets_pass_between_two_nodes_and_nothing_is_left_to_do() {
+    let pair = pair([1, 2]);
+    pair.echoes();
+    let stats = {
+        let (data, name) = (Arc::clone(&pair.data[0]), pair.name.clone());
+        pair.a.run(move || async move { data.tunnel_stats(&name).await.unwrap() })
+    };
+    let peer = stats.peers[&public(2)];
+    assert_eq!(stats.port, PORT);
+    assert_eq!(peer.endpoint, Some(pair.b.cable_endpoint()));
+    assert!(peer.handshake_age.is_some_and(|age| age < Duration::from_secs(60)), "{peer:?}");
+    assert!(peer.rx_bytes > 0 && peer.tx_bytes > 0, "{peer:?}");
+    let mut desired = pair.desired[0].clone();
+    desired.routes = pair.a.run({
+        let data = Arc::clone(&pair.data[0]);
+        move || async move {
+            let routes = data.observe().await.unwrap().routes;
+            routes.into_iter().map(|(key, target)| (key, target.unwrap())).collect()
+        }
+    });
+    assert_eq!(desired.routes.len(), 1);
+    assert_eq!(pair.a.planned(&pair.data[0], &desired), []);
+    pair.down();
+    for node in [&pair.a, &pair.b] {
+        let left = node.sh("ip -o link") + &node.sh("ip -6 route show table all proto 42");
+        assert!(!left.contains("sw-") && !left.contains("unreachable"), "{left}");
+    }
+}
+
+#[test]
+fn endpoint_port_and_mtu_change_alive() {
+    let pair = pair([3, 4]);
+    pair.echoes();
+    let before = index(&pair.a, &pair.data[0]);
+    let [mut a, mut b] = pair.desired.clone();
+    for desired in [&mut a, &mut b] {
+        let tunnel = desired.tunnels.values_mut().next().unwrap();
+        tunnel.wireguard.port = PORT + 1;
+        tunnel.mtu = 1300;
+        for peer in tunnel.wireguard.peers.values_mut() {
+            peer.endpoint.as_mut().unwrap().set_port(PORT + 1);
+        }
+    }
+    for (node, data, desired) in
+        [(&pair.a, &pair.data[0], &mut a), (&pair.b, &pair.data[1], &mut b)]
+    {
+        desired.routes = node.run({
+            let data = Arc::clone(data);
+            move || async move {
+                let routes = data.observe().await.unwrap().routes;
+                routes.into_iter().map(|(key, target)| (key, target.unwrap())).collect()
+            }
+        });
+        let changes = node.reconcile(data, desired);
+        assert!(matches!(changes[..], [Change::UpdateTunnel(..)]), "{changes:?}");
+        assert_eq!(node.planned(data, desired), []);
+    }
+    pair.echoes();
+    assert_eq!(index(&pair.a, &pair.data[0]), before);
+    assert!(pair.a.sh(&format!("ip link show {}", pair.name)).contains("mtu 1300"));
+    pair.down();
+}
+
+#[test]
+fn a_taken_port_is_named_and_nothing_is_left_behind() {
+    let [a, b] = [5, 6].map(Node::start);
+    let (data, _) = a.open();
+    let (name, tunnel) = a.tunnel_to(&b, Role::Dialled);
+    let socket = a.run(|| async { UdpSocket::bind(("::", PORT)).unwrap() });
+    let refused = a.apply(&data, Change::CreateTunnel(name.clone(), tunnel.clone()));
+    assert!(matches!(refused, Err(Error::PortTaken { port: PORT, .. })), "{refused:?}");
+    drop(socket);
+    let made = a.apply(&data, Change::CreateTunnel(name.clone(), tunnel));
+    assert!(matches!(made, Ok(Applied::Tunnel(_))), "{made:?}");
+    assert_eq!(a.sh("ip -o link").matches("sw-").count(), 1);
+    a.down(&data);
+    assert_eq!(a.sh("ip -o link").matches("sw-").count(), 0);
+}
+
+#[test]
+fn a_living_tunnel_keeps_its_port_when_the_new_one_is_taken() {
+    let pair = pair([8, 9]);
+    pair.echoes();
+    let _socket = pair.a.run(|| async { UdpSocket::bind(("::", PORT + 1)).unwrap() });
+    let mut update = TunnelUpdate::default();
+    update.wireguard.port = Some(PORT + 1);
+    let refused = pair.a.apply(&pair.data[0], Change::UpdateTunnel(pair.name.clone(), update));
+    assert!(matches!(refused, Err(Error::PortTaken { .. })), "{refused:?}");
+    let planned = pair.a.planned(&pair.data[0], &pair.desired[0]);
+    assert!(planned.iter().all(|change| matches!(change, Change::Route(_))), "{planned:?}");
+    pair.echoes();
+    pair.down();
+}
+
+#[test]
+fn forty_tunnels_of_one_node() {
+    let a = Node::start(7);
+    let (data, _) = a.open();
+    let others: Vec<_> = (100..140).map(|octet| (octet, a.tunnel_to_stranger(octet))).collect();
+    let desired = a.desired(others.iter().map(|(octet, (name, tunnel))| {
+        let mut tunnel = tunnel.clone();
+        tunnel.wireguard.port = PORT + u16::from(*octet);
+        (name.clone(), tunnel)
+    }));
+    a.reconcile(&data, &desired);
+    assert_eq!(a.planned(&data, &desired), []);
+    a.down(&data);
+    assert_eq!(a.sh("ip -o link").matches("sw-").count(), 0);
+}

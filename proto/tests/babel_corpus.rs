@@ -1,0 +1,116 @@
+//! What babeld and BIRD really send, decoded, compared with the text beside it, written again and
+//! read back. `corpus/capture` made the packets; `SIXWIRE_BLESS=1` rewrites the texts.
+
+use std::net::Ipv6Addr;
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+use sixwire_proto::babel::{Tlv, Writer, read};
+
+/// One captured datagram.
+struct Datagram {
+    source: Ipv6Addr,
+    destination: Ipv6Addr,
+    bytes: Vec<u8>,
+}
+
+fn captures() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus");
+    let mut paths: Vec<_> = fs::read_dir(folder)
+        .expect("the corpus is a folder")
+        .map(|entry| entry.expect("the corpus is readable").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "hex"))
+        .collect();
+    paths.sort();
+    assert!(!paths.is_empty());
+    paths
+}
+
+fn datagrams(path: &Path) -> Vec<Datagram> {
+    let text = fs::read_to_string(path).expect("the capture is readable");
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    lines
+        .map(|line| datagram(line).unwrap_or_else(|| panic!("{}: {line}", path.display())))
+        .collect()
+}
+
+/// A line: source, destination, payload in hexadecimal.
+fn datagram(line: &str) -> Option<Datagram> {
+    let mut words = line.split(' ');
+    let source = words.next()?.parse().ok()?;
+    let destination = words.next()?.parse().ok()?;
+    let digits = words.next()?;
+    let bytes = (0..digits.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(digits.get(at..at + 2)?, 16).ok())
+        .collect::<Option<_>>()?;
+    Some(Datagram { source, destination, bytes })
+}
+
+fn decoded(datagrams: &[Datagram]) -> String {
+    let mut lines = Vec::new();
+    for Datagram { source, destination, bytes } in datagrams {
+        let mut reader = read(bytes, *source).expect("daemons send Babel packets");
+        lines.push(format!("{source} to {destination}"));
+        for tlv in reader.by_ref() {
+            match tlv {
+                Ok(tlv) => lines.push(format!("  {tlv:?}")),
+                Err(error) => lines.push(format!("  refused: {error}")),
+            }
+        }
+        if reader.unknown() > 0 {
+            lines.push(format!("  unknown TLVs: {}", reader.unknown()));
+        }
+        if !reader.trailer().is_empty() {
+            lines.push(format!("  trailer: {} octets", reader.trailer().len()));
+        }
+    }
+    lines.join("\n") + "\n"
+}
+
+#[test]
+fn captured_packets_decode_to_the_text_beside_them() {
+    for path in captures() {
+        let text = decoded(&datagrams(&path));
+        let beside = path.with_extension("txt");
+        if env::var_os("SIXWIRE_BLESS").is_some() {
+            fs::write(&beside, text).expect("the corpus is writable");
+            continue;
+        }
+        let expected = fs::read_to_string(&beside).unwrap_or_default();
+        assert_eq!(text, expected, "{}; SIXWIRE_BLESS=1 rewrites it", beside.display());
+    }
+}
+
+#[test]
+fn captured_packets_have_no_tlv_that_we_refuse() {
+    for path in captures() {
+        for Datagram { source, bytes, .. } in datagrams(&path) {
+            let refused: Vec<_> = read(&bytes, source).unwrap().filter_map(Result::err).collect();
+            assert_eq!(refused, [], "{}", path.display());
+        }
+    }
+}
+
+#[test]
+fn captured_packets_are_written_again_in_no_more_octets() {
+    for path in captures() {
+        for Datagram { source, bytes, .. } in datagrams(&path) {
+            let mut reader = read(&bytes, source).unwrap();
+            let tlvs: Vec<Tlv> = reader.by_ref().map(Result::unwrap).collect();
+            let (unknown, body) = (reader.unknown(), bytes.len() - reader.trailer().len());
+            let mut writer = Writer::new(1432, source);
+            for tlv in &tlvs {
+                writer.push(tlv).unwrap();
+            }
+            assert_eq!(writer.unencodable(), 0);
+            let Some(packet) = writer.finish() else {
+                assert!(unknown > 0, "{}: a packet of nothing", path.display());
+                continue;
+            };
+            let back: Vec<_> = read(&packet.bytes, source).unwrap().map(Result::unwrap).collect();
+            assert_eq!(back, tlvs, "{}", path.display());
+            assert!(packet.bytes.len() <= body, "{}: {tlvs:?}", path.display());
+        }
+    }
+}
