@@ -165,7 +165,7 @@ impl<'a> Foundation<'a> {
         let shortcomings = self.enable_forwarding();
         let program = std::env::current_exe().context("cannot find our own program file")?;
         let run_dir = self.config.run_dir.clone();
-        let arguments = vec!["wireguard-helper".into(), "--run-dir".into(), run_dir.clone().into()];
+        let arguments = vec!["wireguard-helper".into(), run_dir.clone().into()];
         let mut options = Options::new(run_dir, program, arguments);
         options.table = self.config.table;
         options.address_interface = self.config.address_interface.parse()?;

@@ -237,7 +237,7 @@ impl Routing {
     }
 
     fn event(&mut self, event: Event) {
-        info!(target: "babel", "{event}");
+        info!("{event}");
         match event {
             Event::NeighbourUp { link, neighbour, cost }
             | Event::NeighbourCost { link, neighbour, cost } => {

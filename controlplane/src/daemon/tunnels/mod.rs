@@ -373,7 +373,7 @@ impl TunnelDriver {
                     }
                 });
             }
-            Output::Event(event) => info!(target: "tunnel", "{event}"),
+            Output::Event(event) => info!("{event}"),
             Output::Open { .. } | Output::Close { .. } => {
                 unreachable!("taken by the caller, which can wait")
             }
