@@ -133,7 +133,7 @@ impl Babel {
                 carried.push(self.announced(key, waiting, &update));
             }
             if let Some(sender) = self.sender(outlet) {
-                sender.pass(key, waiting);
+                sender.pass(key);
             }
         }
         if carried.is_empty() {
@@ -280,12 +280,13 @@ impl Babel {
     pub(super) fn acknowledged(&mut self, from: NeighbourId, opaque: u16) {
         let now = self.now;
         let Some(neighbour) = self.neighbours.get_mut(from) else { return };
-        let carried = neighbour.sender.acknowledge(opaque, now);
+        let mut carried = neighbour.sender.acknowledge(opaque, now);
+        // A retraction that has another word behind it says nothing any more.
+        carried.retain(|one| one.content == Content::Retracted);
+        carried.retain(|one| !neighbour.sender.is_waiting(one.key));
         self.touch_unicast(from);
         for one in carried {
-            if one.content == Content::Retracted {
-                self.retraction_received(from, one.key);
-            }
+            self.retraction_received(from, one.key);
         }
     }
 

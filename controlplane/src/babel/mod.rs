@@ -161,8 +161,8 @@ impl Babel {
             Input::LinkUp { link, params } => self.link_up(link, params),
             Input::LinkDown { link } => self.link_down(link),
             Input::LinkCost { link, extra } => self.link_extra(link, extra),
-            Input::Packet { link, source, destination: _, bytes } => {
-                self.packet(link, source, bytes);
+            Input::Packet { link, source, destination, bytes } => {
+                self.packet(link, source, bytes, destination);
             }
             Input::Originate { route, metric } => self.originate(route, metric),
             Input::Withdraw { route } => self.originate(route, Metric::INFINITY),
@@ -184,6 +184,7 @@ impl Babel {
             Timer::Entry(id) => self.entry_due(id),
             Timer::Requests => self.requests_due(),
             Timer::Origin(router_id) => self.origin_due(router_id),
+            Timer::SeqnoAhead => {}
         }
     }
 

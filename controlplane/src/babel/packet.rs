@@ -12,7 +12,7 @@ use super::sender::Reason;
 
 impl Babel {
     /// Reads a packet. Only a Hello makes its sender a neighbour; the rest is for neighbours.
-    pub(super) fn packet(&mut self, link: LinkId, source: Ipv6Addr, bytes: &[u8]) {
+    pub(super) fn packet(&mut self, link: LinkId, source: Ipv6Addr, bytes: &[u8], to: Destination) {
         self.counters_mut().done(Done::PacketReceived);
         let Some(own) = self.links.get(&link).map(super::link::Link::address) else {
             return self.count(DropReason::UnknownLink);
@@ -24,11 +24,16 @@ impl Babel {
             return self.count(DropReason::BadPacket);
         };
         for tlv in reader {
-            self.tlv(link, source, tlv);
+            self.tlv((link, source), to, tlv);
         }
     }
 
-    fn tlv(&mut self, link: LinkId, source: Ipv6Addr, tlv: Result<Tlv, TlvError>) {
+    fn tlv(
+        &mut self,
+        (link, source): (LinkId, Ipv6Addr),
+        to: Destination,
+        tlv: Result<Tlv, TlvError>,
+    ) {
         let tlv = match tlv {
             Ok(Tlv::Hello(hello)) => return self.hello(link, source, &hello),
             Ok(tlv) => tlv,
@@ -43,7 +48,7 @@ impl Babel {
                 self.outbox.control(link, Destination::Unicast(source), Tlv::Ack { opaque });
             }
             Tlv::Ack { opaque } => self.acknowledged(from, opaque),
-            Tlv::Ihu(ihu) => self.ihu(from, &ihu),
+            Tlv::Ihu(ihu) => self.ihu(from, to, &ihu),
             Tlv::Update(update) => self.update(from, &update),
             Tlv::RouteRequest(None) => self.dump_wanted(from),
             Tlv::RouteRequest(Some(key)) => self.answer(from, key),
@@ -65,11 +70,16 @@ impl Babel {
         }
     }
 
-    /// An IHU counts if it is about us: by name, or by leaving the address out.
-    fn ihu(&mut self, from: NeighbourId, ihu: &Ihu) {
+    /// An IHU counts if it is about us: by name; or without a name, if sent to us alone or on a link with
+    /// nobody else.
+    fn ihu(&mut self, from: NeighbourId, to: Destination, ihu: &Ihu) {
         let Some(link) = self.neighbours.get(from).map(|neighbour| neighbour.link) else { return };
         let own = self.links.get(&link).map(|link| IpAddr::V6(link.address()));
-        if ihu.address.is_some() && ihu.address != own {
+        let about_us = match ihu.address {
+            Some(_) => ihu.address == own,
+            None => to != Destination::Multicast || self.neighbours.on(link).count() == 1,
+        };
+        if !about_us {
             return;
         }
         let now = self.now;

@@ -86,6 +86,21 @@ fn an_ihu_counts_if_it_is_about_us() {
 }
 
 #[test]
+fn a_nameless_ihu_to_many_counts_only_where_there_is_nobody_else() {
+    let mut probe = Probe::new();
+    probe.link_up(1);
+    let nameless = Tlv::Ihu(Ihu {
+        address: None,
+        rxcost: Cost(96),
+        interval: Interval(1200),
+        timestamps: None,
+    });
+    probe.hear_on(link(1), address(1), &[hello(1, 400)]);
+    probe.hear_on(link(1), address(2), &[hello(1, 400), nameless]);
+    assert!(probe.babel.neighbours().all(|one| !one.cost.is_finite()));
+}
+
+#[test]
 fn the_cost_is_that_of_the_dearer_direction() {
     for (txcost, cost) in [(96, 96), (50, 96), (200, 200), (0, 96), (0xffff, 0xffff)] {
         let mut probe = Probe::among(1);
@@ -514,6 +529,11 @@ fn an_echo_that_is_ahead_of_us_moves_our_number_beyond_it() {
     let sent = probe.outputs.iter().position(|output| matches!(output, Output::Send { .. }));
     assert!(saved.unwrap() < sent.unwrap(), "on disk before it is announced");
     assert_eq!(probe.told(2), [(P.to_string(), 301, 0)]);
+    probe.update(1, P, (OWN, 400, 96));
+    assert_eq!(probe.babel.seqno(), Seqno(301), "not twice in a second");
+    probe.wait(secs(1));
+    probe.update(1, P, (OWN, 400, 96));
+    assert_eq!(probe.babel.seqno(), Seqno(401));
 }
 
 #[test]
