@@ -10,6 +10,7 @@ use sixwire_proto::metric::{Cost, Metric};
 use sixwire_proto::seqno::Seqno;
 
 use super::Babel;
+use super::counter::DropReason;
 use super::deadline::Timer;
 use super::hello::Continuity;
 use super::input::LinkParams;
@@ -108,6 +109,19 @@ impl Babel {
     /// Whether another neighbour may be made.
     pub(super) fn has_room_on(&self, link: LinkId) -> bool {
         self.neighbours.on(link).count() < self.params.limits.neighbours_per_link
+    }
+
+    /// Gives up a neighbour that cannot be used when there are too many: forged ones displace each other, not
+    /// those in use.
+    pub(super) fn make_room_on(&mut self, link: LinkId) {
+        if self.has_room_on(link) {
+            return;
+        }
+        self.count(DropReason::TooManyNeighbours);
+        let unusable = self.neighbours.on(link).find(|(_, one)| !one.cost.is_finite());
+        if let Some((id, _)) = unusable {
+            self.forget(id, DownCause::Unheard);
+        }
     }
 
     /// A node is heard for the first time: it learns of us at once, so that the adjacency takes one round

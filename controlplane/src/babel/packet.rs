@@ -65,8 +65,12 @@ impl Babel {
                 self.forget(id, super::DownCause::Restarted);
                 self.meet(link, source, hello);
             }
-            None if self.has_room_on(link) => self.meet(link, source, hello),
-            None => self.count(DropReason::TooManyNeighbours),
+            None => {
+                self.make_room_on(link);
+                if self.has_room_on(link) {
+                    self.meet(link, source, hello);
+                }
+            }
         }
     }
 

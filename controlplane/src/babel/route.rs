@@ -314,3 +314,6 @@ impl EntryId {
 
 /// A shorter promise is read as this: a peer must not set the pace of our timers.
 const LEAST_UPDATE_INTERVAL: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests;

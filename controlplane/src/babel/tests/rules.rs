@@ -584,6 +584,24 @@ fn tables_have_their_limits() {
 }
 
 #[test]
+fn forged_neighbours_displace_each_other_and_not_those_in_use() {
+    let mut probe = Probe::with(|params| {
+        let limits = super::super::Limits { neighbours_per_link: 2, ..params.limits };
+        super::super::Params { limits, ..params }
+    })
+    .join(1);
+    probe.update(1, P, (9, 5, 10));
+    for n in 10..200 {
+        probe.hear_on(link(1), address(n), &[hello(1, u16::MAX)]);
+    }
+    assert_eq!(probe.via(P), Some(1));
+    probe.hear_on(link(1), address(2), &[hello(1, 400), ihu(96)]);
+    assert_eq!(probe.babel.neighbours().filter(|one| one.cost.is_finite()).count(), 2);
+    probe.hear_on(link(1), address(3), &[hello(1, 400), ihu(96)]);
+    assert_eq!(probe.count("dropped: unknown neighbour"), 1, "all are in use");
+}
+
+#[test]
 fn without_room_for_its_distance_a_route_is_used_but_not_announced() {
     let mut probe = Probe::with(|params| {
         let limits = super::super::Limits { sources: 1, ..params.limits };
