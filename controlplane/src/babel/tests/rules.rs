@@ -86,6 +86,23 @@ fn an_ihu_counts_if_it_is_about_us() {
 }
 
 #[test]
+fn an_ihu_may_come_before_the_first_hello() {
+    let mut probe = Probe::new();
+    probe.link_up(1);
+    probe.hear(1, &[ihu(96)]);
+    assert_eq!(probe.babel.neighbours().count(), 1);
+    assert!(!probe.cost(1).is_finite(), "nothing heard yet");
+    probe.wait(secs(3));
+    let hello = probe.hello_tlv(1, 400);
+    probe.hear(1, &[hello]);
+    assert!(probe.cost(1).is_finite());
+    probe.link_up(2);
+    probe.hear(2, &[ihu(96)]);
+    probe.wait(secs(43));
+    assert_eq!(probe.babel.neighbours().count(), 1, "an IHU alone is forgotten when it expires");
+}
+
+#[test]
 fn a_nameless_ihu_to_many_counts_only_where_there_is_nobody_else() {
     let mut probe = Probe::new();
     probe.link_up(1);
