@@ -10,6 +10,7 @@ use sixwire_proto::metric::{Cost, Metric};
 use sixwire_proto::seqno::Seqno;
 
 use super::Babel;
+use super::counter::DropReason;
 use super::deadline::Timer;
 use super::hello::Continuity;
 use super::input::LinkParams;
@@ -105,23 +106,30 @@ impl Babel {
         })
     }
 
-    /// Whether another neighbour may be made.
-    pub(super) fn has_room_on(&self, link: LinkId) -> bool {
-        self.neighbours.on(link).count() < self.params.limits.neighbours_per_link
+    /// Makes a neighbour, if there is room. One that cannot be used gives way: forged ones displace each
+    /// other, not those in use.
+    pub(super) fn make(&mut self, link: LinkId, address: Ipv6Addr) -> Option<NeighbourId> {
+        if self.neighbours.on(link).count() >= self.params.limits.neighbours_per_link {
+            self.count(DropReason::TooManyNeighbours);
+            let unusable = self.neighbours.on(link).find(|(_, one)| !one.cost.is_finite());
+            let (id, _) = unusable?;
+            self.forget(id, DownCause::Unheard);
+        }
+        Some(self.neighbours.insert(Neighbour::new(link, address)))
     }
 
     /// A node is heard for the first time: it learns of us at once, so that the adjacency takes one round
     /// trip and not a Hello interval.
     pub(super) fn meet(&mut self, link_id: LinkId, address: Ipv6Addr, hello: &Hello) {
-        let id = self.neighbours.insert(Neighbour::new(link_id, address));
+        let Some(id) = self.make(link_id, address) else { return };
         self.hear_hello(id, hello);
         let (now, gap) = (self.now, self.hello_gap());
         let Some(link) = self.links.get(&link_id) else { return };
         let at = link.earliest_hello(now, gap);
         if at <= now {
-            self.send_hello(link_id)
+            self.send_hello(link_id);
         } else {
-            self.deadlines.set_by(Timer::Hello(link_id), at)
+            self.deadlines.set_by(Timer::Hello(link_id), at);
         }
     }
 

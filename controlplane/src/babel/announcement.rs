@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use sixwire_proto::babel::{Destination, Packet, RouteKey, Tlv, Update, Writer};
+use sixwire_proto::babel::{Destination, RouteKey, Tlv, Update, Writer};
 use sixwire_proto::interval::Interval;
 use sixwire_proto::link::LinkId;
 use sixwire_proto::metric::Metric;
@@ -27,6 +27,9 @@ pub(super) enum Outlet {
     /// To all on a link, repeated.
     Multicast(LinkId),
 }
+
+/// Link, destination on it, and how the link is used.
+type Place = (LinkId, Destination, LinkParams);
 
 /// Who is to hear of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,12 +107,13 @@ impl Babel {
     /// Sends what is ready and allowed, and sets the time to look again.
     pub(super) fn pump(&mut self, outlet: Outlet) {
         let now = self.now;
-        while let Some(sender) = self.sender(outlet) {
+        let place = self.place(outlet);
+        while let (Some(place), Some(sender)) = (place, self.sender(outlet)) {
             sender.start_asked_dump(now);
             if !sender.is_ready(now) {
                 break;
             }
-            self.send_updates(outlet);
+            self.send_updates(outlet, place);
         }
         let timer = match outlet {
             Outlet::Unicast(id) => Timer::Unicast(id),
@@ -120,8 +124,7 @@ impl Babel {
     }
 
     /// Fills one packet with updates, made from what is selected at this moment.
-    fn send_updates(&mut self, outlet: Outlet) {
-        let Some((link, to, params)) = self.place(outlet) else { return };
+    fn send_updates(&mut self, outlet: Outlet, (link, to, params): Place) {
         let mut writer = Writer::new(params.largest_datagram, params.address);
         let receipt = self.begin_receipt(outlet, &mut writer);
         let mut carried = Vec::new();
@@ -133,7 +136,7 @@ impl Babel {
                 carried.push(self.announced(key, waiting, &update));
             }
             if let Some(sender) = self.sender(outlet) {
-                sender.pass(key, waiting);
+                sender.pass(key);
             }
         }
         if carried.is_empty() {
@@ -141,12 +144,8 @@ impl Babel {
         }
         if let Some(packet) = writer.finish() {
             self.launch(outlet, receipt, carried);
-            self.send_packet(link, to, packet);
+            self.outbox.send(link, to, packet);
         }
-    }
-
-    fn send_packet(&mut self, link: LinkId, to: Destination, packet: Packet) {
-        self.outbox.send(link, to, packet);
     }
 
     /// Asks for an acknowledgement where one is wanted; gives its number.
@@ -280,12 +279,13 @@ impl Babel {
     pub(super) fn acknowledged(&mut self, from: NeighbourId, opaque: u16) {
         let now = self.now;
         let Some(neighbour) = self.neighbours.get_mut(from) else { return };
-        let carried = neighbour.sender.acknowledge(opaque, now);
+        let mut carried = neighbour.sender.acknowledge(opaque, now);
+        // A retraction that has another word behind it says nothing any more.
+        carried.retain(|one| one.content == Content::Retracted);
+        carried.retain(|one| !neighbour.sender.is_waiting(one.key));
         self.touch_unicast(from);
         for one in carried {
-            if one.content == Content::Retracted {
-                self.retraction_received(from, one.key);
-            }
+            self.retraction_received(from, one.key);
         }
     }
 
@@ -331,7 +331,7 @@ impl Babel {
         }
     }
 
-    fn place(&self, outlet: Outlet) -> Option<(LinkId, Destination, LinkParams)> {
+    fn place(&self, outlet: Outlet) -> Option<Place> {
         let (link, to) = match outlet {
             Outlet::Unicast(id) => {
                 let neighbour = self.neighbours.get(id)?;

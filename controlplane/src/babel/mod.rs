@@ -25,8 +25,8 @@
 //! seed and inputs give the same outputs. Bad input is counted and changes nothing else, see
 //! [`Babel::counters`].
 //!
-//! Where the RFC leaves a choice: a neighbour is made by its first Hello and usable after one, given an
-//! IHU. Hellos and IHUs go to the group. Updates go to each neighbour by unicast and are acknowledged,
+//! Where the RFC leaves a choice: a neighbour is made by its first Hello, or IHU for us, and usable after
+//! one of each. Hellos and IHUs go to the group. Updates go to each neighbour by unicast and are acknowledged,
 //! on links with up to eight usable neighbours, and to the group, twice, beyond.
 //! Unfeasible routes are kept to be asked for. A selected route is left at once when it dies, and for a
 //! better one only by a margin ([`Params::switch_margin`]).
@@ -73,6 +73,7 @@ use neighbour::Neighbours;
 use origin::Origins;
 use outbox::Outbox;
 pub use output::{DownCause, Event, Output, Target};
+use packet::Arrival;
 pub use params::{
     HELLO_INTERVAL, LIMITS, LINK_SENSING, Limits, LinkSensing, OriginCheck, Params, SWITCH_MARGIN,
     UPDATE_INTERVAL,
@@ -161,8 +162,8 @@ impl Babel {
             Input::LinkUp { link, params } => self.link_up(link, params),
             Input::LinkDown { link } => self.link_down(link),
             Input::LinkCost { link, extra } => self.link_extra(link, extra),
-            Input::Packet { link, source, destination: _, bytes } => {
-                self.packet(link, source, bytes);
+            Input::Packet { link, source, destination, bytes } => {
+                self.packet(Arrival { link, source, destination }, bytes);
             }
             Input::Originate { route, metric } => self.originate(route, metric),
             Input::Withdraw { route } => self.originate(route, Metric::INFINITY),
@@ -184,6 +185,7 @@ impl Babel {
             Timer::Entry(id) => self.entry_due(id),
             Timer::Requests => self.requests_due(),
             Timer::Origin(router_id) => self.origin_due(router_id),
+            Timer::SeqnoAhead => {}
         }
     }
 

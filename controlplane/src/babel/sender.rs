@@ -3,6 +3,7 @@
 //! prefix that changed twice is sent once.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::Duration;
 
 use sixwire_proto::babel::RouteKey;
@@ -167,17 +168,21 @@ impl Sender {
         self.dump.map(|dump| dump.after)
     }
 
-    /// The dump has gone past this key; it need not be told twice.
-    pub(super) fn pass(&mut self, key: RouteKey, waiting: Waiting) {
-        if waiting.reason == Reason::Dump
+    /// What comes next has been seen to: it leaves the queue, or the dump goes past it.
+    pub(super) fn pass(&mut self, key: RouteKey) {
+        if self.queue.remove(&key).is_none()
             && let Some(dump) = &mut self.dump
         {
-            dump.after = dump.after.max(Some(key));
+            dump.after = Some(key);
         }
-        self.queue.remove(&key);
         if self.queue.is_empty() {
             self.due = None;
         }
+    }
+
+    /// Whether a prefix is to be told anew, whatever is in flight.
+    pub(super) fn is_waiting(&self, key: RouteKey) -> bool {
+        self.queue.contains_key(&key)
     }
 
     /// The dump has reached its end.
@@ -229,10 +234,7 @@ impl Sender {
     /// many are tried again.
     pub(super) fn resend_overdue(&mut self, copies: u8, now: Instant) -> (usize, usize) {
         let (mut given_up, mut again) = (0, 0);
-        let (overdue, rest) =
-            std::mem::take(&mut self.in_flight).into_iter().partition(|packet| packet.due <= now);
-        self.in_flight = rest;
-        let overdue: Vec<InFlight> = overdue;
+        let overdue = self.take_overdue(now);
         if !overdue.is_empty() {
             self.window = (self.window / 2).max(1);
         }
@@ -240,9 +242,9 @@ impl Sender {
             let sent = one.waiting.sent + 1;
             if sent >= copies {
                 given_up += 1;
-            } else if !self.queue.contains_key(&one.key) {
+            } else if let Entry::Vacant(vacant) = self.queue.entry(one.key) {
                 again += 1;
-                self.queue.insert(one.key, Waiting { reason: one.waiting.reason, sent });
+                vacant.insert(Waiting { reason: one.waiting.reason, sent });
                 self.due = Some(now);
             }
         }
@@ -251,11 +253,14 @@ impl Sender {
 
     /// Takes packets to a group off the way; they are repeated by the next change or dump.
     pub(super) fn retire(&mut self, now: Instant) -> Vec<Carried> {
-        let (overdue, rest) =
-            std::mem::take(&mut self.in_flight).into_iter().partition(|packet| packet.due <= now);
+        self.take_overdue(now).into_iter().flat_map(|packet| packet.carried).collect()
+    }
+
+    fn take_overdue(&mut self, now: Instant) -> Vec<InFlight> {
+        let in_flight = std::mem::take(&mut self.in_flight);
+        let (overdue, rest) = in_flight.into_iter().partition(|packet| packet.due <= now);
         self.in_flight = rest;
-        let overdue: Vec<InFlight> = overdue;
-        overdue.into_iter().flat_map(|packet| packet.carried).collect()
+        overdue
     }
 
     /// Queues a second copy for a group.

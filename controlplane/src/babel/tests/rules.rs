@@ -86,6 +86,38 @@ fn an_ihu_counts_if_it_is_about_us() {
 }
 
 #[test]
+fn an_ihu_may_come_before_the_first_hello() {
+    let mut probe = Probe::new();
+    probe.link_up(1);
+    probe.hear(1, &[ihu(96)]);
+    assert_eq!(probe.babel.neighbours().count(), 1);
+    assert!(!probe.cost(1).is_finite(), "nothing heard yet");
+    probe.wait(secs(3));
+    let hello = probe.hello_tlv(1, 400);
+    probe.hear(1, &[hello]);
+    assert!(probe.cost(1).is_finite());
+    probe.link_up(2);
+    probe.hear(2, &[ihu(96)]);
+    probe.wait(secs(43));
+    assert_eq!(probe.babel.neighbours().count(), 1, "an IHU alone is forgotten when it expires");
+}
+
+#[test]
+fn a_nameless_ihu_to_many_counts_only_where_there_is_nobody_else() {
+    let mut probe = Probe::new();
+    probe.link_up(1);
+    let nameless = Tlv::Ihu(Ihu {
+        address: None,
+        rxcost: Cost(96),
+        interval: Interval(1200),
+        timestamps: None,
+    });
+    probe.hear_on(link(1), address(1), &[hello(1, 400)]);
+    probe.hear_on(link(1), address(2), &[hello(1, 400), nameless]);
+    assert!(probe.babel.neighbours().all(|one| !one.cost.is_finite()));
+}
+
+#[test]
 fn the_cost_is_that_of_the_dearer_direction() {
     for (txcost, cost) in [(96, 96), (50, 96), (200, 200), (0, 96), (0xffff, 0xffff)] {
         let mut probe = Probe::among(1);
@@ -514,6 +546,11 @@ fn an_echo_that_is_ahead_of_us_moves_our_number_beyond_it() {
     let sent = probe.outputs.iter().position(|output| matches!(output, Output::Send { .. }));
     assert!(saved.unwrap() < sent.unwrap(), "on disk before it is announced");
     assert_eq!(probe.told(2), [(P.to_string(), 301, 0)]);
+    probe.update(1, P, (OWN, 400, 96));
+    assert_eq!(probe.babel.seqno(), Seqno(301), "not twice in a second");
+    probe.wait(secs(1));
+    probe.update(1, P, (OWN, 400, 96));
+    assert_eq!(probe.babel.seqno(), Seqno(401));
 }
 
 #[test]
@@ -561,6 +598,24 @@ fn tables_have_their_limits() {
     assert_eq!(probe.babel.routes().count(), 9);
     assert_eq!(probe.count("dropped: too many routes of a neighbour"), 2);
     assert_eq!(probe.count("dropped: too many routes"), 3);
+}
+
+#[test]
+fn forged_neighbours_displace_each_other_and_not_those_in_use() {
+    let mut probe = Probe::with(|params| {
+        let limits = super::super::Limits { neighbours_per_link: 2, ..params.limits };
+        super::super::Params { limits, ..params }
+    })
+    .join(1);
+    probe.update(1, P, (9, 5, 10));
+    for n in 10..200 {
+        probe.hear_on(link(1), address(n), &[hello(1, u16::MAX)]);
+    }
+    assert_eq!(probe.via(P), Some(1));
+    probe.hear_on(link(1), address(2), &[hello(1, 400), ihu(96)]);
+    assert_eq!(probe.babel.neighbours().filter(|one| one.cost.is_finite()).count(), 2);
+    probe.hear_on(link(1), address(3), &[hello(1, 400), ihu(96)]);
+    assert_eq!(probe.count("dropped: unknown neighbour"), 1, "all are in use");
 }
 
 #[test]
