@@ -6,6 +6,7 @@ use std::io::{self, Write as _};
 use std::path::Path;
 use std::sync::Arc;
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::setsid;
 use tokio::io::{AsyncWriteExt as _, BufReader};
@@ -37,6 +38,9 @@ pub fn helper_main(run_dir: &Path) -> Result<(), Error> {
 async fn serve(run_dir: &Path) -> io::Result<()> {
     // Fails only for the leader of a session, which needs no other.
     let _ = setsid();
+    // A thousand interfaces need four thousand descriptors; the usual limit is 1024.
+    let _ = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
     umask(Mode::from_bits_truncate(0o077));
     let mut hangup = signal(SignalKind::hangup())?;
     protocol::make_run_dir(run_dir)?;

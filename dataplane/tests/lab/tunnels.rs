@@ -180,6 +180,16 @@ fn forty_tunnels_of_one_node() {
     }));
     a.reconcile(&data, &desired);
     assert_eq!(a.planned(&data, &desired), []);
+    if let Some(pid) = a.helper_pid() {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let number = |key: &str| -> u64 {
+            let line = status.lines().find_map(|line| line.strip_prefix(key)).unwrap();
+            line.split_whitespace().next().unwrap().parse().unwrap()
+        };
+        println!("helper with 40 interfaces: {} KiB", number("VmRSS:"));
+        assert_eq!(number("Threads:"), 1);
+        assert!(number("VmRSS:") < 30_000, "{status}");
+    }
     a.down(&data);
     assert_eq!(a.sh("ip -o link").matches("sw-").count(), 0);
 }
