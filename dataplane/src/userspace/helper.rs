@@ -137,6 +137,10 @@ impl Helper {
                 Answer::default()
             }
             Request::List => Answer { error: None, names: devices.keys().cloned().collect() },
+            Request::Unknown => Answer {
+                error: Some("it is too old for this request; `sixwire down`, then up".to_owned()),
+                ..Answer::default()
+            },
             Request::Stop => {
                 stop_all(std::mem::take(&mut *devices)).await;
                 Answer::default()
@@ -167,7 +171,7 @@ async fn create(
     Ok(())
 }
 
-/// Connections at a time; the daemon uses two.
-const CONNECTIONS: usize = 16;
+/// Connections at a time; the daemon uses two, and one for each removal under way.
+const CONNECTIONS: usize = 64;
 /// Interfaces at a time: 150 KB and 4 descriptors each.
 const DEVICES: usize = 1000;
