@@ -8,6 +8,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use crate::error::Error;
+use crate::forwarding::distrust;
 use crate::model::{IfName, ObservedWireGuard, Tunnel, TunnelUpdate, WireGuardUpdate};
 use crate::netlink::link::{Kind, Link};
 use crate::netlink::monitor::Removing;
@@ -185,6 +186,10 @@ impl Tunnels {
 
     async fn change(&self, link: &Link, update: &TunnelUpdate) -> Result<(), Error> {
         let netlink = &self.netlink;
+        if let Some(mtu) = update.mtu.filter(|mtu| *mtu < LEAST_MTU) {
+            return Err(Error::SmallMtu { name: link.name.clone(), mtu });
+        }
+        distrust(&link.name);
         if update.mark.is_some() || update.mtu.is_some() {
             link::configure(netlink, link.id, update.mark, update.mtu).await?;
         }
@@ -308,5 +313,7 @@ async fn ended(removal: JoinHandle<()>) {
     }
 }
 
+/// The least that IPv6 works with (RFC 8200 §5).
+const LEAST_MTU: u32 = 1280;
 /// Removals at a time, each with a thread: the kernel waits in all of them at once.
 const REMOVALS: usize = 16;
