@@ -1,7 +1,9 @@
 //! Labs, peers, simulator, demo and benches.
 
+pub mod bench;
 pub mod clock;
 pub mod demo;
 pub mod lab;
 pub mod network;
 pub mod ping;
+pub mod scenario;

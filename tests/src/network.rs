@@ -29,6 +29,8 @@ pub struct Network {
     pub registry: Registry,
     /// Routers.
     pub underlay: Underlay,
+    /// What carries the tunnels.
+    pub plane: Plane,
     /// The overlay address of each node, known once all have been up.
     pub addresses: Vec<Ipv6Addr>,
     /// The rooms; declared last, so it goes last.
@@ -72,7 +74,8 @@ impl Network {
             node.join(&registry.token(options)?)?;
             nodes.push(node);
         }
-        Ok(Self { nodes, registry, underlay, addresses: Vec::new(), lab })
+        let (plane, addresses) = (plan.plane, Vec::new());
+        Ok(Self { nodes, registry, underlay, plane, addresses, lab })
     }
 
     /// Starts every node, then learns their addresses. Returns when the last was started.
@@ -117,20 +120,7 @@ impl Network {
             // The address may not be there yet; the kernel picks it when it is.
             flow.source = None;
         }
-        let pace = PACE.max(PROBE_SHARE * u32::try_from(flows.len()).unwrap_or(u32::MAX));
-        let pinger = Pinger::start(&flows, pace)?;
-        let last = wait_for("all pairs to be reachable", patience, || {
-            let records = pinger.records();
-            let first: Vec<_> = records.iter().map(Record::first_answer).collect();
-            let missing: Vec<_> =
-                first.iter().zip(&flows).filter(|(first, _)| first.is_none()).collect();
-            match first.iter().copied().collect::<Option<Vec<_>>>() {
-                Some(first) => Ok(first.into_iter().max().unwrap_or_else(now)),
-                None => Err(missing_pairs(missing.iter().map(|(_, flow)| *flow), flows.len())),
-            }
-        });
-        let _ = pinger.stop();
-        last
+        wait_answers(&flows, patience)
     }
 
     /// One ping for every pair: rows from, columns to; `None` on the diagonal and where no answer came.
@@ -183,6 +173,25 @@ impl Network {
         self.registry.release();
         self.nodes.into_iter().for_each(Node::release);
     }
+}
+
+/// Pings on all flows until each has had an answer, and returns when the last had its first.
+///
+/// # Errors
+/// After `patience`: which have not.
+pub fn wait_answers(flows: &[Flow], patience: Duration) -> Result<Duration> {
+    let pace = PACE.max(PROBE_SHARE * u32::try_from(flows.len()).unwrap_or(u32::MAX));
+    let pinger = Pinger::start(flows, pace)?;
+    let last = wait_for("all pairs to be reachable", patience, || {
+        let first: Vec<_> = pinger.records().iter().map(Record::first_answer).collect();
+        let silent = first.iter().zip(flows).filter(|(first, _)| first.is_none());
+        match first.iter().copied().collect::<Option<Vec<_>>>() {
+            Some(first) => Ok(first.into_iter().max().unwrap_or_else(now)),
+            None => Err(missing_pairs(silent.map(|(_, flow)| flow), flows.len())),
+        }
+    });
+    let _ = pinger.stop();
+    last
 }
 
 fn missing_pairs<'a>(missing: impl Iterator<Item = &'a Flow>, all: usize) -> String {

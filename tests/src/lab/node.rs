@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use nix::unistd::Pid;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -275,12 +275,16 @@ impl Node {
     /// # Errors
     /// After `patience`, or when the daemon ends: with the end of its log.
     pub fn wait_status(&mut self, patience: Duration) -> Result<Status> {
-        wait_for(&format!("{} to answer", self.name), patience, || {
-            self.status().map_err(|error| {
-                let daemon = self.daemon.as_ref();
-                format!("{error:#}; {}", daemon.map_or_else(String::new, Process::last_words))
-            })
-        })
+        let mut daemon = self.daemon.take().with_context(|| format!("{} is not up", self.name))?;
+        let status = wait_for(&format!("{} to answer", self.name), patience, || {
+            match daemon.ended() {
+                Ok(None) => self.status().map(Ok),
+                ended => Ok(Err(anyhow!("the daemon ended: {ended:?}; {}", daemon.last_words()))),
+            }
+            .map_err(|error| format!("{error:#}; {}", daemon.last_words()))
+        });
+        self.daemon = Some(daemon);
+        status?
     }
 
     /// A flow of pings from this node's address to another's.
@@ -301,6 +305,12 @@ impl Node {
     #[must_use]
     pub fn program(&self, program: &Path) -> Command {
         inside(&self.host.namespace, &self.run_directory, self.bond, program)
+    }
+
+    /// What carries its tunnels.
+    #[must_use]
+    pub fn plane(&self) -> Plane {
+        self.plane
     }
 
     /// Where the daemon's local socket is, seen from outside the node.

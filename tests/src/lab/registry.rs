@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 
 use super::process::{Bond, inside};
 use super::{Host, Lab, Process, binary, run};
@@ -50,15 +50,15 @@ impl Registry {
         let mut server = Process::start(command.arg("--listen").arg(&listen), &self.log)?;
         wait_for("the registry to listen", Duration::from_secs(20), || {
             if let Ok(Some(status)) = server.ended() {
-                return Err(format!("it ended, {status}; {}", server.last_words()));
+                return Ok(Err(anyhow!("the registry ended, {status}; {}", server.last_words())));
             }
             let connect = || std::net::TcpStream::connect(&listen);
             match self.host.namespace.within(connect) {
-                Ok(Ok(_)) => Ok(()),
+                Ok(Ok(_)) => Ok(Ok(())),
                 Ok(Err(error)) => Err(format!("{error}; {}", server.last_words())),
                 Err(error) => Err(error.to_string()),
             }
-        })?;
+        })??;
         self.server = Some(server);
         Ok(())
     }

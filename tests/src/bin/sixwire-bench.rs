@@ -1,0 +1,33 @@
+//! `sixwire-bench`: see `scripts/bench`.
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use sixwire_tests::bench::{ALL, publish};
+use sixwire_tests::lab::Plane;
+
+/// Measures sixwire against a baseline; without a name, lists what can be measured
+#[derive(Parser)]
+#[command(name = "bench")]
+struct Arguments {
+    /// Use the kernel's WireGuard
+    #[arg(long)]
+    kernel: bool,
+    /// Which benchmark
+    name: Option<String>,
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let Some(name) = arguments.name else {
+        for (name, what, _) in ALL {
+            println!("{name:10} {what}");
+        }
+        return Ok(());
+    };
+    let benchmark = ALL.iter().find(|(known, _, _)| *known == name);
+    let (_, _, run) = benchmark.with_context(|| format!("there is no benchmark {name}"))?;
+    let plane = if arguments.kernel { Plane::Kernel } else { Plane::Auto };
+    let path = publish(&name, &run(plane)?)?;
+    println!("{}", path.display());
+    Ok(())
+}
