@@ -100,7 +100,7 @@ impl Registrar {
         let transaction = self.database.begin()?;
         let applicant = transaction.applicant(&request.key, &request.token)?;
         let certificate = match authority::judge_join(&applicant, now)? {
-            JoinDecision::Repeat(chain) => chain,
+            JoinDecision::Repeat(chain) => *chain,
             decision => admit(&transaction, &self.authority, (request, &decision), now)?,
         };
         let answer = answer(&transaction, &request.key, certificate, now)?;
