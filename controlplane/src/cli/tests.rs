@@ -108,3 +108,13 @@ fn a_mistake_in_the_configuration_stops_every_command() {
         assert!(error.contains("line 2: rundir: no such key \"rundir\"; did you mean run_dir?"));
     }
 }
+
+#[test]
+fn a_wrong_variable_is_told_from_a_wrong_flag() {
+    let given = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+    let variable = |flag, line| variable_of(flag, &given(line));
+    let expected = Some("SIXWIRE_TUNNELS_PORTS".to_owned());
+    assert_eq!(variable("--tunnels-ports <FIRST-LAST>", "sixwire up --table=1"), expected);
+    assert_eq!(variable("--tunnels-ports <FIRST-LAST>", "sixwire up --tunnels-ports=1"), None);
+    assert_eq!(variable("[STRING]", "sixwire join"), None);
+}
