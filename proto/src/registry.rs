@@ -6,6 +6,7 @@
 //! | `POST /v1/renew` | empty, with a [`CallSignature`] | [`JoinAnswer`] |
 //! | `POST /v1/peers` | [`Presence`], with a [`CallSignature`] | [`PeersAnswer`] |
 //! | `GET /v1/state` | none, with a [`CallSignature`] | [`Chain`] |
+//! | `GET /v1/health` | none, unsigned | [`Health`] |
 //!
 //! A refusal is an [`ErrorBody`] with a fitting HTTP status.
 
@@ -77,6 +78,19 @@ pub struct PeersAnswer {
     pub time: Timestamp,
 }
 
+/// How the registry fares, for monitoring.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// Format version of this body.
+    pub schema: u16,
+    /// Epoch of the network state.
+    pub epoch: u64,
+    /// Last second of the issuer's validity: past it nothing can be certified.
+    pub issuer_not_after: Timestamp,
+    /// The registry's clock.
+    pub time: Timestamp,
+}
+
 /// A refusal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorBody {
@@ -94,8 +108,10 @@ pub struct ErrorBody {
 pub enum ErrorCode {
     /// The call or its body is not understood.
     Malformed,
-    /// The token is not known, or was revoked.
+    /// The token is not known.
     TokenUnknown,
+    /// The token was revoked.
+    TokenRevoked,
     /// The token's time is over.
     TokenExpired,
     /// The token was used as often as it may.

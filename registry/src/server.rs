@@ -1,0 +1,175 @@
+//! The server: what `serve` runs, from the first check to the last connection.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::ServerConfig;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tracing::{error, info, warn};
+
+use crate::desk::Desk;
+use crate::directory::Directory;
+use crate::listener::{Service, Stop, bind, stopped};
+use crate::registrar::Registrar;
+use crate::tls::TlsFiles;
+use crate::{Error, clock, http};
+
+/// Where and how to serve.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerConfiguration {
+    /// Where the registry lies.
+    pub directory: Directory,
+    /// Addresses to listen on.
+    pub listen: Vec<SocketAddr>,
+    /// A TLS certificate that others vouch for; without one, the registry's own.
+    pub tls: Option<TlsFiles>,
+}
+
+/// A server that has its addresses and its database.
+pub struct Server {
+    directory: Directory,
+    listeners: Vec<TcpListener>,
+    files: TlsFiles,
+    tls: watch::Sender<Arc<ServerConfig>>,
+    registrar: Registrar,
+}
+
+/// Time between two looks at what is to be renewed and forgotten.
+const UPKEEP: Duration = Duration::from_secs(6 * 3600);
+
+impl Server {
+    /// Opens the registry and takes the addresses.
+    ///
+    /// # Errors
+    /// [`Error`]; nothing has changed then.
+    pub async fn open(configuration: ServerConfiguration) -> Result<Self, Error> {
+        let ServerConfiguration { directory, listen, tls } = configuration;
+        directory.check()?;
+        let own = TlsFiles::own(&directory);
+        let pin = if tls.is_some() { None } else { Some(own.pin()?) };
+        let files = tls.unwrap_or(own);
+        let config = files.load()?;
+        let mut listeners = Vec::new();
+        for address in listen {
+            listeners.push(bind(address).await?);
+        }
+        let mut registrar = Registrar::open(&directory)?;
+        renew_issuer(&mut registrar, &directory)?;
+        registrar.set_tls_pin(pin)?;
+        Ok(Self { directory, listeners, files, tls: watch::Sender::new(config), registrar })
+    }
+
+    /// The addresses taken.
+    ///
+    /// # Errors
+    /// [`Error::Listen`].
+    pub fn addresses(&self) -> Result<Vec<SocketAddr>, Error> {
+        let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
+        self.listeners
+            .iter()
+            .map(|l| l.local_addr().map_err(|cause| Error::Listen { address: unknown, cause }))
+            .collect()
+    }
+
+    /// Serves until `stop` says so, then ends the connections and closes the database.
+    ///
+    /// # Errors
+    /// [`Error::DeskClosed`].
+    pub async fn serve(self, stop: watch::Receiver<Stop>) -> Result<(), Error> {
+        let (desk, thread) = Desk::open(self.registrar);
+        let router = http::router(desk.clone());
+        let service = Service::new(router, self.tls.subscribe(), stop.clone());
+        for listener in self.listeners {
+            tokio::spawn(service.clone().accept_from(listener));
+        }
+        let upkeep = tokio::spawn(upkeep(desk.clone(), self.directory));
+        let reload = tokio::spawn(reload(self.files, self.tls));
+        let outcome = tokio::select! {
+            () = stopped(stop) => Ok(()),
+            () = desk.closed() => Err(Error::DeskClosed),
+        };
+        upkeep.abort();
+        reload.abort();
+        service.drain().await;
+        desk.close().await;
+        // Its panic, if there was one, is told by `outcome`.
+        let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+        outcome
+    }
+}
+
+/// Renews the issuer if it is time and the root key is at hand.
+fn renew_issuer(registrar: &mut Registrar, directory: &Directory) -> Result<(), Error> {
+    let now = clock::now();
+    if !registrar.authority().wants_renewal(now) {
+        return Ok(());
+    }
+    let not_after = registrar.authority().not_after();
+    if let Some(root) = directory.root_key()? {
+        let not_after = registrar.renew_issuer(&root, now)?;
+        info!(%not_after, "issuer renewed");
+        return Ok(());
+    }
+    let path = directory.root_key_path();
+    if now > not_after {
+        return Err(Error::IssuerExpired { expired: not_after, path });
+    }
+    warn!(
+        %not_after, path = %path.display(),
+        "the issuer ends soon: put the root key in place and restart, or no node can renew"
+    );
+    Ok(())
+}
+
+async fn upkeep(desk: Desk, directory: Directory) {
+    let mut interval = tokio::time::interval(UPKEEP);
+    loop {
+        interval.tick().await;
+        let directory = directory.clone();
+        let done = desk.ask(move |registrar| {
+            if let Err(error) = renew_issuer(registrar, &directory) {
+                error!(%error, "the issuer is not renewed");
+            }
+            registrar.forget_lapsed(clock::now())
+        });
+        if let Err(error) = done.await {
+            warn!(%error, "upkeep failed");
+        }
+    }
+}
+
+/// Reads the TLS files again on SIGHUP: an ACME client renewed them.
+async fn reload(files: TlsFiles, tls: watch::Sender<Arc<ServerConfig>>) {
+    let Some(mut hangup) = listen_for(SignalKind::hangup()) else { return };
+    while hangup.recv().await.is_some() {
+        match files.load() {
+            Ok(config) => {
+                tls.send_replace(config);
+                info!("TLS certificate read again");
+            }
+            Err(error) => error!(%error, "TLS certificate not read again; the old one stays"),
+        }
+    }
+}
+
+fn listen_for(kind: SignalKind) -> Option<Signal> {
+    signal(kind).map_err(|error| warn!(%error, "cannot listen for a signal")).ok()
+}
+
+/// Stops when the system asks for it: SIGTERM or SIGINT.
+pub async fn stop_on_signal(stop: watch::Sender<Stop>) {
+    let (Some(mut terminate), Some(mut interrupt)) =
+        (listen_for(SignalKind::terminate()), listen_for(SignalKind::interrupt()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    info!("stopping");
+    stop.send_replace(Stop::Now);
+}
