@@ -12,22 +12,24 @@ use sixwire_proto::seqno::Seqno;
 use super::Babel;
 use super::counter::DropReason;
 use super::deadline::Timer;
-use super::hello::Continuity;
-use super::input::LinkParams;
+use super::hello::{Continuity, History};
+use super::input::{LinkParams, LinkStart};
 use super::link::Link;
 use super::neighbour::{Greeting, Neighbour, NeighbourId, Told};
 use super::output::{DownCause, Event};
 use super::sender::Receipt;
 
 impl Babel {
-    /// Says Hello at once and again shortly, and withdraws whatever we may have announced here in an
-    /// earlier life.
+    /// Says Hello at once and again shortly, and on a fresh link withdraws whatever we may have announced
+    /// there in an earlier life.
     pub(super) fn link_up(&mut self, id: LinkId, params: LinkParams) {
         self.link_down(id);
         let [.., high, low] = self.seed.next_u64().to_be_bytes();
         self.links.insert(id, Link::new(params, Seqno(u16::from_be_bytes([high, low]))));
         self.send_hello(id);
-        self.outbox.control(id, Destination::Multicast, self.wildcard_retraction());
+        if params.start == LinkStart::Fresh {
+            self.outbox.control(id, Destination::Multicast, self.wildcard_retraction());
+        }
         let again = self.now + self.hello_gap();
         self.deadlines.set_by(Timer::Hello(id), again);
         let update = self.jittered(self.params.update_interval);
@@ -123,6 +125,27 @@ impl Babel {
     pub(super) fn meet(&mut self, link_id: LinkId, address: Ipv6Addr, hello: &Hello) {
         let Some(id) = self.make(link_id, address) else { return };
         self.hear_hello(id, hello);
+        self.greet(link_id);
+    }
+
+    /// A neighbour counts its Hellos anew: its program has restarted, while its kernel may well forward
+    /// as before. Unlike RFC 8966 §A.1 has it, its routes stay: if they are gone, it retracts them. What
+    /// it has forgotten of us, it is told at once.
+    pub(super) fn restarted(&mut self, id: NeighbourId, hello: &Hello) {
+        let Some(neighbour) = self.neighbours.get_mut(id) else { return };
+        neighbour.multicast = History::default();
+        neighbour.unicast = History::default();
+        neighbour.told = Told { rxcost: Cost::INFINITY, hellos_ago: u8::MAX };
+        neighbour.greeting = Greeting::Silent;
+        let (link, address) = (neighbour.link, neighbour.address);
+        self.outbox.event(Event::NeighbourRestarted { link, neighbour: address });
+        self.hear_hello(id, hello);
+        self.ask_if_silent(id);
+        self.greet(link);
+    }
+
+    /// Says Hello ahead of its time, for a neighbour that does not know us yet.
+    fn greet(&mut self, link_id: LinkId) {
         let (now, gap) = (self.now, self.hello_gap());
         let Some(link) = self.links.get(&link_id) else { return };
         let at = link.earliest_hello(now, gap);

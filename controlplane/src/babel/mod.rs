@@ -67,7 +67,7 @@ use sixwire_proto::time::Instant;
 use counter::Counters;
 pub use counter::DropReason;
 use deadline::{Deadlines, Timer};
-pub use input::{Input, LinkParams, SplitHorizon};
+pub use input::{Input, LinkParams, LinkStart, SplitHorizon};
 use link::Link;
 use neighbour::Neighbours;
 use origin::Origins;

@@ -9,7 +9,6 @@ use super::Babel;
 use super::counter::{Done, DropReason};
 use super::link::Link;
 use super::neighbour::{Greeting, NeighbourId};
-use super::output::DownCause;
 use super::sender::Reason;
 
 /// How a packet came.
@@ -66,10 +65,7 @@ impl Babel {
     fn hello(&mut self, link: LinkId, source: Ipv6Addr, hello: &Hello) {
         match self.neighbours.at(link, source) {
             Some(id) if self.continues(id, hello) => self.hear_hello(id, hello),
-            Some(id) => {
-                self.forget(id, DownCause::Restarted);
-                self.meet(link, source, hello);
-            }
+            Some(id) => self.restarted(id, hello),
             None => self.meet(link, source, hello),
         }
     }

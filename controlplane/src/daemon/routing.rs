@@ -252,7 +252,8 @@ impl Routing {
                     news.neighbours.insert((link, neighbour), None);
                 });
             }
-            Event::Starved { .. } | Event::SeqnoAhead { .. } => {}
+            Event::NeighbourRestarted { .. } | Event::Starved { .. } | Event::SeqnoAhead { .. } => {
+            }
         }
     }
 
