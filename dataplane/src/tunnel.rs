@@ -64,14 +64,15 @@ impl Tunnels {
         self.removals().get(name).is_some_and(|removal| !removal.is_finished())
     }
 
-    /// The configuration of an interface of ours; `None` if it is not of our backend.
+    /// The configuration of an interface of ours; `None` if it is not of our backend, or nobody serves
+    /// it. Any other trouble is an error: it must not look like a reason to make the tunnel anew.
     pub(crate) async fn wireguard(&self, link: &Link) -> Result<Option<ObservedWireGuard>, Error> {
         if link.kind != self.kind() {
             return Ok(None);
         }
         match self.control.get(&link.name).await {
             Ok((wireguard, _)) => Ok(Some(wireguard)),
-            Err(Error::Gone { .. } | Error::Kernel { .. } | Error::WireGuard { .. }) => Ok(None),
+            Err(Error::Gone { .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }

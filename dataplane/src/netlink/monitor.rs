@@ -250,3 +250,49 @@ const GROUPS: u32 = 1 | 1 << 4 | 1 << 6 | 1 << 8 | 1 << 10;
 const RECEIVE_BUFFER: usize = 32 << 20;
 /// Events that wait for the daemon.
 const QUEUE: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use netlink_packet_route::link::{LinkAttribute, LinkFlags};
+
+    use super::*;
+
+    fn link(flags: LinkFlags) -> LinkMessage {
+        let mut message = LinkMessage::default();
+        message.header.index = 7;
+        message.header.flags = flags;
+        message.attributes.push(LinkAttribute::IfName("eth0".to_owned()));
+        message
+    }
+
+    fn told(watcher: &mut Watcher, message: RouteNetlinkMessage) -> Option<KernelEvent> {
+        watcher.event(&NetlinkMessage::from(message))
+    }
+
+    #[test]
+    fn a_link_is_told_when_its_state_changes_and_once() {
+        let table = Table { table: 254, protocol: 42 };
+        let removing = Removing::default();
+        let known = BTreeMap::new();
+        let mut watcher = Watcher { own_port: 1, table, removing: removing.clone(), known };
+        let (id, name): (_, IfName) = (LinkId(7), "eth0".parse().unwrap());
+        let up = || RouteNetlinkMessage::NewLink(link(LinkFlags::Up | LinkFlags::LowerUp));
+        let down = || RouteNetlinkMessage::NewLink(link(LinkFlags::Up));
+        let is_up = KernelEvent::LinkUp { link: id, name: name.clone() };
+        let is_down = KernelEvent::LinkDown { link: id, name: name.clone() };
+        assert_eq!(told(&mut watcher, down()), None);
+        assert_eq!(told(&mut watcher, up()), Some(is_up.clone()));
+        assert_eq!(told(&mut watcher, up()), None);
+        assert_eq!(told(&mut watcher, down()), Some(is_down));
+        let mut left_bridge = link(LinkFlags::empty());
+        left_bridge.header.interface_family = AddressFamily::Bridge;
+        assert_eq!(told(&mut watcher, RouteNetlinkMessage::DelLink(left_bridge)), None);
+        let deleted = || RouteNetlinkMessage::DelLink(link(LinkFlags::empty()));
+        let is_gone = KernelEvent::LinkGone { link: id, name };
+        assert_eq!(told(&mut watcher, deleted()), Some(is_gone));
+        assert_eq!(told(&mut watcher, up()), Some(is_up));
+        removing.insert(id);
+        assert_eq!(told(&mut watcher, down()), None);
+        assert_eq!(told(&mut watcher, deleted()), None);
+    }
+}
