@@ -148,12 +148,12 @@ impl Babel {
     fn greet(&mut self, link_id: LinkId) {
         let (now, gap) = (self.now, self.hello_gap());
         let Some(link) = self.links.get(&link_id) else { return };
-        let at = link.earliest_hello(now, gap);
-        if at <= now {
+        let earliest = link.earliest_hello(now, gap);
+        if earliest <= now {
             self.send_hello(link_id);
-        } else {
-            self.deadlines.set_by(Timer::Hello(link_id), at);
         }
+        // Once more, for those who believe in a link only after two.
+        self.deadlines.set_by(Timer::Hello(link_id), earliest.max(now + gap));
     }
 
     /// Enters a Hello.
