@@ -5,7 +5,6 @@ mod assembly;
 mod babel_socket;
 pub mod clock;
 pub mod config;
-mod identity;
 pub mod join;
 mod kernel_events;
 mod kernel_routes;
