@@ -196,6 +196,19 @@ fn token_options_out_of_range_are_named() {
 }
 
 #[test]
+fn parameters_are_shown_and_changed_by_name() {
+    let operator = Operator::founded();
+    let shown: serde_json::Value =
+        serde_json::from_str(&operator.succeed(&["parameters", "show", "--json"])).unwrap();
+    assert_eq!((&shown["schema"], &shown["parameters"]["tunnel_mtu"]), (&1.into(), &1420.into()));
+    operator.succeed(&["parameters", "set", "tunnel_mtu=1300", "dialled_tunnels=4"]);
+    let shown = operator.succeed(&["parameters", "show"]);
+    assert!(shown.contains("tunnel_mtu=1300") && shown.contains("dialled_tunnels=4"), "{shown}");
+    let error = operator.fail(&["parameters", "set", "tunnel_mtu=99"]);
+    assert!(error.contains("tunnel_mtu"), "{error}");
+}
+
+#[test]
 fn serve_says_what_is_wrong_and_what_to_do() {
     let operator = Operator::new();
     assert!(operator.fail(&["serve"]).contains("sixwire-registry init"));
