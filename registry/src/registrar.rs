@@ -216,6 +216,14 @@ impl Registrar {
         Ok((state.epoch, state.parameters))
     }
 
+    /// When the network state in force was signed.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn state_signed_at(&mut self) -> Result<Timestamp, StoreError> {
+        Ok(last_state(&self.database.begin()?)?.issued)
+    }
+
     /// Puts parameters in force; gives the epoch that does so.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
+use crate::authority::BACKDATE;
 use crate::desk::Desk;
 use crate::directory::Directory;
 use crate::listener::{Service, Stop, bind, stopped};
@@ -60,6 +61,7 @@ impl Server {
         let mut registrar = Registrar::open(&directory)?;
         renew_issuer(&mut registrar, &directory)?;
         registrar.set_tls_pin(pin)?;
+        check_clock(&mut registrar)?;
         let hangup = listen_for(SignalKind::hangup());
         let tls = watch::Sender::new(config);
         Ok(Self { directory, listeners, files, tls, registrar, hangup })
@@ -102,6 +104,15 @@ impl Server {
         let _ = tokio::task::spawn_blocking(move || thread.join()).await;
         outcome
     }
+}
+
+/// Warns when the clock stands before the last state was signed: certificates would be of the past.
+fn check_clock(registrar: &mut Registrar) -> Result<(), Error> {
+    let (now, signed) = (clock::now(), registrar.state_signed_at()?);
+    if now + BACKDATE < signed {
+        warn!(%now, %signed, "the clock is behind the last network state: set it");
+    }
+    Ok(())
 }
 
 /// Renews the issuer if it is time and the root key is at hand.
