@@ -60,7 +60,7 @@ fn nothing_is_overwritten() {
 fn a_founding_that_fails_leaves_nothing() {
     let parent = tempfile::tempdir().unwrap();
     let missing = Directory::new(parent.path().join("no/such/parent"));
-    assert!(matches!(found(&missing, network(), &place(), NOW), Err(Error::File { .. })));
+    assert!(matches!(found(&missing, network(), &place(), NOW), Err(Error::NoParent(_))));
     let wrong = Directory::new(parent.path().join("registry"));
     let refused = found(&wrong, "10.0.0.0/8".parse().unwrap(), &place(), NOW);
     assert!(matches!(refused, Err(Error::Network { .. })));

@@ -248,6 +248,20 @@ fn the_root_renews_the_issuer_and_the_state_follows() {
 }
 
 #[test]
+fn parameters_out_of_range_leave_the_state_in_force() {
+    let mut office = Office::new("fd00:1:2::/48");
+    let before = office.state();
+    let wrong = Parameters { tunnel_mtu: 1, ..Parameters::default() };
+    let refused = office.registrar.set_parameters(&wrong, NOW).unwrap_err();
+    assert!(refused.to_string().contains("tunnel_mtu"), "{refused}");
+    assert_eq!(office.state(), before);
+    let good = Parameters { tunnel_mtu: 1300, ..Parameters::default() };
+    let epoch = office.registrar.set_parameters(&good, NOW).unwrap();
+    assert_eq!((office.state().epoch, office.state().parameters), (epoch, good));
+    assert!(epoch > before.epoch);
+}
+
+#[test]
 fn a_token_for_prefixes_the_network_cannot_hold_is_not_made() {
     let mut office = Office::new("fd00:1:2:3::/64");
     let token = TokenRow {

@@ -33,7 +33,10 @@ pub struct Transaction<'a>(rusqlite::Transaction<'a>);
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The file cannot be opened.
-    #[error("cannot open the database {}: {cause}", path.display())]
+    #[error(
+        "cannot open the database {}: {cause}; see that it is there, that this user may write it, \
+         and that its disk has room", path.display()
+    )]
     Open {
         /// The file.
         path: PathBuf,
@@ -55,7 +58,7 @@ pub enum StoreError {
     #[error("the database is locked by another program for longer than {} s", BUSY_TIMEOUT.as_secs())]
     Locked,
     /// No room to write.
-    #[error("the database cannot grow: {0}; make room on its disk")]
+    #[error("the database cannot be written: {0}; make room on its disk")]
     Full(rusqlite::Error),
     /// Anything else.
     #[error("the database failed: {0}")]

@@ -90,10 +90,22 @@ impl Served {
         Self { child, errors, address }
     }
 
+    fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
+    }
+
+    fn wait_for_log(&mut self, words: &str) {
+        let mut line = String::new();
+        while !line.contains(words) {
+            line.clear();
+            assert_ne!(self.errors.read_line(&mut line).unwrap(), 0, "it ended before {words:?}");
+        }
+    }
+
     /// Asks it to stop; what it logged.
     fn stop(mut self) -> String {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        self.signal("-TERM");
         let mut log = String::new();
         self.errors.read_to_string(&mut log).unwrap();
         assert!(self.child.wait().unwrap().success(), "{log}");
@@ -196,6 +208,19 @@ fn token_options_out_of_range_are_named() {
 }
 
 #[test]
+fn parameters_are_shown_and_changed_by_name() {
+    let operator = Operator::founded();
+    let shown: serde_json::Value =
+        serde_json::from_str(&operator.succeed(&["parameters", "show", "--json"])).unwrap();
+    assert_eq!((&shown["schema"], &shown["parameters"]["tunnel_mtu"]), (&1.into(), &1420.into()));
+    operator.succeed(&["parameters", "set", "tunnel_mtu=1300", "dialled_tunnels=4"]);
+    let shown = operator.succeed(&["parameters", "show"]);
+    assert!(shown.contains("tunnel_mtu=1300") && shown.contains("dialled_tunnels=4"), "{shown}");
+    let error = operator.fail(&["parameters", "set", "tunnel_mtu=99"]);
+    assert!(error.contains("tunnel_mtu"), "{error}");
+}
+
+#[test]
 fn serve_says_what_is_wrong_and_what_to_do() {
     let operator = Operator::new();
     assert!(operator.fail(&["serve"]).contains("sixwire-registry init"));
@@ -263,7 +288,10 @@ async fn the_root_key_may_be_elsewhere_and_a_given_certificate_takes_the_pin_awa
     let own = operator.directory().join("tls.crt");
     let key = operator.directory().join("tls.key");
     let files = ["--tls-cert", own.to_str().unwrap(), "--tls-key", key.to_str().unwrap()];
-    Served::start(&operator, &files).stop();
+    let mut served = Served::start(&operator, &files);
+    served.signal("-HUP");
+    served.wait_for_log("TLS certificate read again");
+    served.stop();
     let join: JoinString = operator.succeed(&["token", "create"]).trim_end().parse().unwrap();
     assert_eq!(join.tls_pin, None, "others vouch for a given certificate");
     Served::start(&operator, &[]).stop();

@@ -8,3 +8,4 @@ mod command;
 mod joining;
 mod limits;
 mod registry;
+mod upkeep;
