@@ -11,6 +11,7 @@ use sixwire_proto::babel::RouteKey as BabelRoute;
 use sixwire_proto::certificate::Role;
 use sixwire_proto::link::LinkId;
 use sixwire_proto::metric::Metric;
+use sixwire_proto::prefix::Prefix;
 use sixwire_proto::router_id::RouterId;
 use sixwire_proto::seed::Seed;
 use sixwire_proto::seqno::Seqno;
@@ -129,7 +130,12 @@ impl<'a> Foundation<'a> {
         let refused = writer.refused();
         spawn(&mut tasks, "kernel writer", writer.run());
         spawn(&mut tasks, "routing", self.routing(&mut wires)?.run());
-        let driver = self.tunnels(&kernel, &community, &mut wires)?;
+        let accepted = native
+            .iter()
+            .filter(|(_, (interface, _))| !interface.accept.is_empty())
+            .map(|(link, (interface, _))| (*link, interface.accept.clone()))
+            .collect();
+        let driver = self.tunnels((&kernel, accepted), &community, &mut wires)?;
         let adopted = std::mem::take(&mut kernel.adopted.tunnels);
         spawn(&mut tasks, "tunnel", driver.run(adopted));
         self.watch(&mut tasks, &wires, (kernel.events, &kernel.dataplane, kernel.ground.clone()));
@@ -290,7 +296,7 @@ impl<'a> Foundation<'a> {
 
     fn tunnels(
         &self,
-        kernel: &Kernel,
+        (kernel, accepted): (&Kernel, BTreeMap<LinkId, Vec<Prefix>>),
         community: &Community,
         wires: &mut Wires,
     ) -> anyhow::Result<TunnelDriver> {
@@ -311,6 +317,7 @@ impl<'a> Foundation<'a> {
             advertised: signalling.addresses.clone(),
             signalling_port: signalling.port,
             counts: CountOverride { dialled: tunnels.dialled, served: tunnels.served },
+            accepted,
         };
         let core = Tunnels::new(params, random_seed()?, self.monotonic.now());
         let commands = wires.tunnels.1.take().context("the tunnel driver is made once")?;
