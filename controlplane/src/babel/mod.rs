@@ -2,22 +2,15 @@
 //!
 //! The driver owns sockets, clock and kernel; the engine owns every decision. The contract:
 //!
-//! ```no_run
-//! # use sixwire_controlplane::babel::{Babel, Input, Output, Params};
-//! # use sixwire_proto::{seed::Seed, time::Instant};
-//! # fn run(params: Params, mut event: impl FnMut(Option<Instant>) -> (Instant, Input<'static>)) {
-//! let mut babel = Babel::new(params, Seed::new(1), Instant(0));
+//! ```text
+//! let mut babel = Babel::new(params, seed, now);
 //! loop {
-//!     let (now, input) = event(babel.next_deadline());
+//!     let (now, input) = next_event(babel.next_deadline());
 //!     babel.handle(now, input);
 //!     while let Some(output) = babel.poll_output() {
-//!         match output {
-//!             Output::Send { .. } | Output::Route { .. } | Output::Seqno(_) => {}
-//!             Output::OriginWanted { .. } | Output::Event(_) => {}
-//!         }
+//!         carry_out(output);
 //!     }
 //! }
-//! # }
 //! ```
 //!
 //! One input, then all its outputs, then the next deadline. Time only grows; a late deadline costs

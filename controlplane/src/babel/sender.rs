@@ -230,13 +230,14 @@ impl Sender {
         packet.carried
     }
 
-    /// Queues again what was not acknowledged in time; gives how many prefixes are given up and how
-    /// many are tried again.
+    /// Queues again what was not acknowledged in time, and has more patience from now on: the receiver may
+    /// only be busy. Gives how many prefixes are given up and how many are tried again.
     pub(super) fn resend_overdue(&mut self, copies: u8, now: Instant) -> (usize, usize) {
         let (mut given_up, mut again) = (0, 0);
         let overdue = self.take_overdue(now);
         if !overdue.is_empty() {
             self.window = (self.window / 2).max(1);
+            self.round_trip = self.round_trip.map(|rtt| (rtt * 2).min(GREATEST_PATIENCE));
         }
         for one in overdue.into_iter().flat_map(|packet| packet.carried) {
             let sent = one.waiting.sent + 1;

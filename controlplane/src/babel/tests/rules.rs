@@ -403,6 +403,22 @@ fn a_retraction_is_repeated_until_acknowledged_and_no_more_than_five_times() {
 }
 
 #[test]
+fn on_a_crowded_link_changes_go_to_the_group_twice() {
+    let mut probe = Probe::among(2);
+    for n in 10..20 {
+        probe.hear_on(link(2), address(n), &[hello(1, 400), ihu(96)]);
+    }
+    probe.wait(secs(1));
+    probe.outputs.clear();
+    probe.update(1, P, (9, 5, 100));
+    probe.wait(secs(2));
+    let sent = probe.sent_on(link(2)).into_iter().filter(|(_, tlv)| matches!(tlv, Tlv::Update(_)));
+    let to: Vec<Destination> = sent.map(|(to, _)| to).collect();
+    assert_eq!(to, [Destination::Multicast, Destination::Multicast]);
+    assert!(!probe.sent_on(link(2)).iter().any(|(_, tlv)| matches!(tlv, Tlv::AckRequest { .. })));
+}
+
+#[test]
 fn a_wildcard_retraction_retracts_everything_of_that_neighbour() {
     let mut probe = Probe::among(2);
     probe.update(1, P, (9, 5, 100));
