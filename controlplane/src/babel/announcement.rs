@@ -14,7 +14,7 @@ use super::Babel;
 use super::counter::{Done, DropReason};
 use super::deadline::Timer;
 use super::input::{LinkParams, SplitHorizon};
-use super::neighbour::NeighbourId;
+use super::neighbour::{Neighbour, NeighbourId};
 use super::route::{Entry, Selection, Via};
 use super::sender::{COPIES, Carried, Content, GROUP_COPIES, Reason, Receipt, Sender, Waiting};
 use super::source::{self, Distance, Source};
@@ -42,7 +42,8 @@ pub(super) enum Audience {
 }
 
 impl Babel {
-    /// Queues a changed prefix for all it concerns; gives the neighbours among them.
+    /// Queues a changed prefix for all it concerns; gives the neighbours among them. Those that cannot be
+    /// used just now are told when they can.
     pub(super) fn tell(&mut self, key: RouteKey, to: Audience, at: Instant) -> Vec<NeighbourId> {
         let mut told = Vec::new();
         for link in self.links_of(to) {
@@ -55,8 +56,19 @@ impl Babel {
                 }
             }
             told.extend(up);
+            self.owe_unusable(link, key);
         }
         told
+    }
+
+    fn owe_unusable(&mut self, link: LinkId, key: RouteKey) {
+        let unusable = |(id, one): (NeighbourId, &Neighbour)| (!one.cost.is_finite()).then_some(id);
+        let unusable: Vec<NeighbourId> = self.neighbours.on(link).filter_map(unusable).collect();
+        for id in unusable {
+            if let Some(neighbour) = self.neighbours.get_mut(id) {
+                neighbour.sender.owe(key);
+            }
+        }
     }
 
     fn links_of(&self, audience: Audience) -> Vec<LinkId> {
@@ -315,10 +327,10 @@ impl Babel {
         self.outbox.touched.insert(Outlet::Multicast(id));
     }
 
-    /// A neighbour cannot be used any more: nothing waits for it, and nobody for its receipts.
+    /// A neighbour cannot be used for now: it is sent nothing, and nobody waits for its receipts.
     pub(super) fn stop_sending(&mut self, id: NeighbourId) {
         if let Some(neighbour) = self.neighbours.get_mut(id) {
-            neighbour.sender = Sender::default();
+            neighbour.sender.suspend();
         }
         self.deadlines.clear(Timer::Unicast(id));
         self.stop_waiting_for(id);

@@ -2,8 +2,8 @@
 //! awaits its acknowledgement. Only keys wait here; an update is made when its packet is, so that a
 //! prefix that changed twice is sent once.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use sixwire_proto::babel::RouteKey;
@@ -20,6 +20,8 @@ pub(super) struct Sender {
     last_dump: Option<Instant>,
     /// When another dump begins, as asked for by the neighbour.
     next_dump: Option<Instant>,
+    /// Changes that could not be told; they go with the next dump.
+    owed: BTreeSet<RouteKey>,
     in_flight: Vec<InFlight>,
     /// How many packets may be in flight.
     window: usize,
@@ -94,6 +96,7 @@ impl Default for Sender {
             dump: None,
             last_dump: None,
             next_dump: None,
+            owed: BTreeSet::new(),
             in_flight: Vec::new(),
             window: FIRST_WINDOW,
             round_trip: None,
@@ -115,11 +118,32 @@ impl Sender {
         self.queue.len()
     }
 
-    /// Begins a dump, unless one is under way.
+    /// Begins a dump, unless one is under way, together with what is owed.
     pub(super) fn begin_dump(&mut self, receipt: Receipt, now: Instant) {
         if self.dump.is_none() {
             self.dump = Some(Dump { after: None, receipt });
             self.last_dump = Some(now);
+            for key in std::mem::take(&mut self.owed) {
+                self.enqueue(key, Reason::Change, now);
+            }
+        }
+    }
+
+    /// Keeps a change for the next dump: a dump alone does not speak of prefixes that are gone. To one who
+    /// was never told anything, nothing is owed.
+    pub(super) fn owe(&mut self, key: RouteKey) {
+        if self.last_dump.is_some() && self.owed.len() < MOST_OWED {
+            self.owed.insert(key);
+        }
+    }
+
+    /// Stops sending until the next dump; what was not acknowledged is owed.
+    pub(super) fn suspend(&mut self) {
+        let before = std::mem::take(self);
+        (self.last_dump, self.opaque, self.owed) = (before.last_dump, before.opaque, before.owed);
+        let in_flight = before.in_flight.iter().flat_map(|packet| &packet.carried);
+        for key in before.queue.keys().chain(in_flight.map(|one| &one.key)) {
+            self.owe(*key);
         }
     }
 
@@ -243,6 +267,9 @@ impl Sender {
             let sent = one.waiting.sent + 1;
             if sent >= copies {
                 given_up += 1;
+                if one.waiting.reason != Reason::Dump || one.content == Content::Retracted {
+                    self.owe(one.key);
+                }
             } else if let Entry::Vacant(vacant) = self.queue.entry(one.key) {
                 again += 1;
                 vacant.insert(Waiting { reason: one.waiting.reason, sent });
@@ -286,6 +313,8 @@ impl Sender {
     }
 }
 
+/// Changes kept for one neighbour; what lies beyond expires over there (RFC 8966 §3.5.3).
+const MOST_OWED: usize = 10_000;
 /// How often an urgent update is sent at most (RFC 8966 §3.7.2).
 pub(super) const COPIES: u8 = 5;
 /// The same to a group, which acknowledges nothing (RFC 8966 §3.7.2: 2 on wired links).
