@@ -16,8 +16,8 @@ use super::hello::{Continuity, History};
 use super::input::{LinkParams, LinkStart};
 use super::link::Link;
 use super::neighbour::{Greeting, Neighbour, NeighbourId, Told};
-use super::output::{DownCause, Event};
-use super::sender::Receipt;
+use super::output::{DownCause, Event, Output};
+use super::sender::{Receipt, Sender};
 
 impl Babel {
     /// Says Hello at once and again shortly, and on a fresh link withdraws whatever we may have announced
@@ -85,10 +85,10 @@ impl Babel {
     /// Tells a neighbour what receiving from it costs. The address is always said, so that the TLV means
     /// the same in unicast and multicast.
     fn send_ihu(&mut self, id: NeighbourId, to: Destination) {
-        let sensing = self.params.link_sensing;
+        let (sensing, now) = (self.params.link_sensing, self.now);
         let Some(neighbour) = self.neighbours.get_mut(id) else { return };
         let Some(link) = self.links.get(&neighbour.link) else { return };
-        let rxcost = neighbour.rxcost(link, sensing);
+        let rxcost = neighbour.rxcost(link, sensing, now);
         neighbour.told = Told { rxcost, hellos_ago: 0 };
         let ihu = Tlv::Ihu(Ihu {
             address: Some(IpAddr::V6(neighbour.address)),
@@ -117,7 +117,7 @@ impl Babel {
             let (id, _) = unusable?;
             self.forget(id, DownCause::Unheard);
         }
-        Some(self.neighbours.insert(Neighbour::new(link, address)))
+        Some(self.neighbours.insert(Neighbour::new(link, address, self.now)))
     }
 
     /// A node is heard for the first time: it learns of us at once, so that the adjacency takes one round
@@ -136,11 +136,11 @@ impl Babel {
         neighbour.multicast = History::default();
         neighbour.unicast = History::default();
         neighbour.told = Told { rxcost: Cost::INFINITY, hellos_ago: u8::MAX };
-        neighbour.greeting = Greeting::Silent;
+        neighbour.sender = Sender::default();
         let (link, address) = (neighbour.link, neighbour.address);
         self.outbox.event(Event::NeighbourRestarted { link, neighbour: address });
         self.hear_hello(id, hello);
-        self.ask_if_silent(id);
+        self.introduce(id);
         self.greet(link);
     }
 
@@ -160,7 +160,7 @@ impl Babel {
     pub(super) fn hear_hello(&mut self, id: NeighbourId, hello: &Hello) {
         let now = self.now;
         let Some(neighbour) = self.neighbours.get_mut(id) else { return };
-        neighbour.history(hello.kind).receive(hello.seqno, hello.interval, now);
+        neighbour.hear_hello(hello, now);
         self.neighbour_changed(id);
     }
 
@@ -170,21 +170,33 @@ impl Babel {
         let Some(neighbour) = self.neighbours.get_mut(id) else { return };
         let unscheduled = neighbour.due().is_none();
         neighbour.expire(now);
-        if unscheduled || neighbour.is_forgotten() {
-            self.forget(id, DownCause::Unheard);
-        } else {
-            self.neighbour_changed(id);
+        if unscheduled || neighbour.is_forgotten(now) {
+            return self.forget(id, DownCause::Unheard);
+        }
+        if neighbour.is_silent(now) {
+            let (link, neighbour) = (neighbour.link, neighbour.address);
+            self.outbox.outputs.push_back(Output::Probe { link, neighbour });
+        }
+        self.neighbour_changed(id);
+    }
+
+    /// A neighbour's kernel answered a probe.
+    pub(super) fn answered(&mut self, link: LinkId, address: Ipv6Addr) {
+        let Some(id) = self.neighbours.at(link, address) else { return };
+        let now = self.now;
+        if let Some(neighbour) = self.neighbours.get_mut(id) {
+            neighbour.answered(now);
         }
     }
 
     /// Computes the cost of the link to a neighbour anew, with all that hangs on it.
     pub(super) fn neighbour_changed(&mut self, id: NeighbourId) {
-        let sensing = self.params.link_sensing;
+        let (sensing, now) = (self.params.link_sensing, self.now);
         let Some(neighbour) = self.neighbours.get_mut(id) else { return };
         let Some(link) = self.links.get(&neighbour.link) else { return };
         let (link_id, address) = (neighbour.link, neighbour.address);
-        let rxcost = neighbour.rxcost(link, sensing);
-        let cost = neighbour.link_cost(link, sensing);
+        let rxcost = neighbour.rxcost(link, sensing, now);
+        let cost = neighbour.link_cost(link, sensing, now);
         let before = std::mem::replace(&mut neighbour.cost, cost);
         let told = neighbour.told.rxcost;
         let due = neighbour.due().unwrap_or(self.now + UNSCHEDULED_LIFE);
@@ -216,11 +228,18 @@ impl Babel {
 
     fn neighbour_up(&mut self, id: NeighbourId, link: LinkId, address: Ipv6Addr, cost: Cost) {
         self.outbox.event(Event::NeighbourUp { link, neighbour: address, cost });
+        self.introduce(id);
+    }
+
+    /// Tells a usable neighbour our whole table, and waits for its own.
+    fn introduce(&mut self, id: NeighbourId) {
         let now = self.now;
-        if let Some(neighbour) = self.neighbours.get_mut(id) {
-            neighbour.greeting = Greeting::Silent;
-            neighbour.sender.begin_dump(Receipt::Wanted, now);
+        let Some(neighbour) = self.neighbours.get_mut(id) else { return };
+        if !neighbour.cost.is_finite() {
+            return;
         }
+        neighbour.greeting = Greeting::Silent;
+        neighbour.sender.begin_dump(Receipt::Wanted, now);
         self.touch_unicast(id);
         self.deadlines.set(Timer::Ask(id), now + GREETING_TIME);
     }

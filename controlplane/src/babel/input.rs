@@ -65,6 +65,13 @@ pub enum Input<'a> {
         /// The router-id.
         router_id: RouterId,
     },
+    /// A neighbour's kernel answered an [`super::Output::Probe`].
+    Answered {
+        /// The link the answer came by.
+        link: LinkId,
+        /// Who answered.
+        neighbour: Ipv6Addr,
+    },
     /// Everything is retracted, and nothing done from then on. The kernel's routes are left as they are.
     Shutdown,
     /// [`super::Babel::next_deadline`] has passed. Any input does what is due; this one does only that.

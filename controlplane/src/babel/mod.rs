@@ -162,6 +162,7 @@ impl Babel {
             Input::Withdraw { route } => self.originate(route, Metric::INFINITY),
             Input::Origin { router_id, prefixes } => self.origin_known(router_id, prefixes),
             Input::OriginGone { router_id } => self.origin_gone(router_id),
+            Input::Answered { link, neighbour } => self.answered(link, neighbour),
             Input::Shutdown => self.shut_down(),
             Input::Deadline => {}
         }

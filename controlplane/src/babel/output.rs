@@ -40,6 +40,14 @@ pub enum Output {
         /// That neighbour.
         neighbour: Ipv6Addr,
     },
+    /// A neighbour is silent: ask its kernel whether the link still carries packets. An answer is
+    /// handed in as [`super::Input::Answered`]; silence needs no word.
+    Probe {
+        /// By which link.
+        link: LinkId,
+        /// Whom.
+        neighbour: Ipv6Addr,
+    },
     /// Something worth a line in the log.
     Event(Event),
 }

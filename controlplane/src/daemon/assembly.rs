@@ -23,6 +23,7 @@ use super::api::{Query, Server};
 use super::babel_socket::BabelSocket;
 use super::clock::{Clock, Reading};
 use super::config::{Config, Wireguard};
+use super::echo::Echo;
 use super::join::Membership as Papers;
 use super::kernel_events::KernelWatch;
 use super::kernel_routes::{Drift, KernelRoutes};
@@ -291,7 +292,14 @@ impl<'a> Foundation<'a> {
             }),
         };
         let commands = wires.routing.1.take().context("routing is made once")?;
-        Ok(Routing::new(babel, (socket, self.monotonic), commands, outlets))
+        let identifier = u16::try_from(std::process::id() % 0x1_0000).unwrap_or_default();
+        let echo = Echo::open(identifier)
+            .inspect_err(|error| {
+                warn!(%error, "cannot ask the kernels of neighbours, so their restarts will look \
+                               like failures; grant CAP_NET_RAW");
+            })
+            .ok();
+        Ok(Routing::new(babel, (socket, echo, self.monotonic), commands, outlets))
     }
 
     fn tunnels(

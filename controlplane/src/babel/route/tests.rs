@@ -11,7 +11,7 @@ fn neighbours(count: u16) -> Vec<NeighbourId> {
     let mut table = Neighbours::default();
     let address = |n| Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, n);
     let link = sixwire_proto::link::LinkId(1);
-    (0..count).map(|n| table.insert(Neighbour::new(link, address(n)))).collect()
+    (0..count).map(|n| table.insert(Neighbour::new(link, address(n), Instant(0)))).collect()
 }
 
 fn route(neighbour: NeighbourId, interval: u16, heard: Instant) -> Route {

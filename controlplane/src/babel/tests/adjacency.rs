@@ -8,6 +8,7 @@ use sixwire_proto::interval::Interval;
 use sixwire_proto::metric::{Cost, Metric};
 use sixwire_proto::seqno::Seqno;
 
+use super::super::{Input, LinkParams, LinkStart, Output};
 use super::network::secs;
 use super::probe::{OWN, Probe, address, hello, ihu, link};
 
@@ -141,6 +142,74 @@ fn a_silent_neighbour_is_dropped_after_two_misses_and_forgotten_after_sixteen() 
     assert_eq!(probe.babel.neighbours().count(), 0);
 }
 
+/// Lets time pass while only the kernel of neighbour 1 answers.
+fn wait_answered(probe: &mut Probe, seconds: u64) {
+    for _ in 0..seconds {
+        probe.wait(secs(1));
+        let asked = |output: &Output| matches!(output, Output::Probe { neighbour, .. } if *neighbour == address(1));
+        if probe.outputs.iter().any(asked) {
+            probe.outputs.clear();
+            probe.input(Input::Answered { link: link(1), neighbour: address(1) });
+        }
+    }
+}
+
+#[test]
+fn a_silent_neighbour_whose_kernel_answers_is_kept_for_a_while_and_no_longer() {
+    let mut probe = Probe::among(1);
+    probe.live(1, secs(20));
+    probe.outputs.clear();
+    wait_answered(&mut probe, 40);
+    assert!(probe.cost(1).is_finite(), "its program restarts");
+    wait_answered(&mut probe, 15);
+    assert!(!probe.cost(1).is_finite(), "its program is gone");
+}
+
+#[test]
+fn a_kernel_that_stops_answering_speaks_for_nobody() {
+    let mut probe = Probe::among(1);
+    probe.live(1, secs(20));
+    probe.outputs.clear();
+    wait_answered(&mut probe, 15);
+    assert!(probe.cost(1).is_finite());
+    probe.wait(secs(9));
+    assert!(!probe.cost(1).is_finite());
+}
+
+#[test]
+fn an_answer_of_its_kernel_makes_nobody_a_neighbour() {
+    let mut probe = Probe::among(1);
+    probe.wait(secs(30));
+    probe.input(Input::Answered { link: link(1), neighbour: address(1) });
+    probe.input(Input::Answered { link: link(1), neighbour: address(9) });
+    assert!(probe.babel.neighbours().all(|one| !one.cost.is_finite()));
+}
+
+#[test]
+fn a_restarted_neighbour_keeps_its_routes_and_hears_from_us_at_once() {
+    let mut probe = Probe::among(1);
+    probe.update(1, "fd00:1::/64", (1, 5, 0));
+    probe.outputs.clear();
+    probe.hear(1, &[hello(30_000, 400)]);
+    assert!(probe.cost(1).is_finite());
+    assert!(!probe.outputs.iter().any(|output| matches!(output, Output::Route { .. })));
+    probe.wait(Duration::from_millis(200));
+    let told = probe.take(1);
+    assert!(told.iter().any(|tlv| matches!(tlv, Tlv::Ihu(ihu) if ihu.rxcost == Cost(96))));
+    assert!(told.iter().any(|tlv| matches!(tlv, Tlv::RouteRequest(None))));
+}
+
+#[test]
+fn a_resumed_link_begins_without_a_retraction() {
+    let mut probe = Probe::new();
+    let params = LinkParams { start: LinkStart::Resumed, ..LinkParams::wired(address(OWN)) };
+    probe.input(Input::LinkUp { link: link(1), params });
+    probe.wait(Duration::from_millis(300));
+    let told = probe.take(1);
+    assert!(told.iter().any(|tlv| matches!(tlv, Tlv::Hello(_))));
+    assert!(!told.iter().any(|tlv| matches!(tlv, Tlv::Update(_))));
+}
+
 #[test]
 fn a_neighbour_that_stops_hearing_us_is_dropped_when_its_ihu_expires() {
     let mut probe = Probe::among(1);
@@ -178,17 +247,6 @@ fn a_neighbour_that_only_says_unscheduled_hellos_is_forgotten_in_the_end() {
     assert!(probe.cost(1).is_finite());
     probe.wait(secs(200));
     assert_eq!(probe.babel.neighbours().count(), 0);
-}
-
-#[test]
-fn a_jump_of_the_hello_number_is_a_restart() {
-    let mut probe = Probe::among(1);
-    probe.update(1, P, (1, 5, 0));
-    assert_eq!(probe.via(P), Some(1));
-    probe.hear(1, &[hello(20_000, 400)]);
-    assert_eq!(probe.via(P), None);
-    assert_eq!(probe.babel.neighbours().count(), 1);
-    assert!(!probe.cost(1).is_finite());
 }
 
 #[test]
