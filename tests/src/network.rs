@@ -148,7 +148,7 @@ impl Network {
                 }
                 let identity = other.status()?.node;
                 let route = routes.iter().find(|route| route.destination == identity.prefix);
-                let interface = route.and_then(|route| route.interface.as_ref());
+                let interface = route.map(|route| &route.interface);
                 let direct = peers.iter().find(|peer| {
                     peer.router_id == identity.router_id && Some(&peer.interface) == interface
                 });

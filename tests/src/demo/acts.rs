@@ -91,10 +91,10 @@ impl Stage {
             name: node.name.clone(),
             underlay,
             address: status.node.address.to_string(),
-            wireguard: status.wireguard,
+            wireguard: status.tunnels.wireguard,
             dialled: count("dialled"),
             served: count("served"),
-            routes: status.routes,
+            routes: status.routing.routes,
             memory_mib: f64::from(kib) / 1024.0,
         })
     }

@@ -21,7 +21,7 @@ use nix::unistd::geteuid;
 
 pub use binary::{binary, target_directory};
 pub use namespace::{Namespace, Traffic, run};
-pub use node::{Health, Node, Peer, Plane, Route, Status};
+pub use node::{Health, Identity, Node, Peer, Plane, Route, Routing, Status, Tunnels};
 use process::Bond;
 pub use process::{Process, enter};
 pub use registry::Registry;
@@ -132,9 +132,13 @@ impl Lab {
         fs::create_dir_all(destination)?;
         for entry in fs::read_dir(&self.directory)? {
             let path = entry?.path();
-            let name = path.file_name().expect("a directory entry has a name");
-            if path.extension().is_some_and(|extension| extension == "log") {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if name.ends_with(".log") {
                 fs::copy(&path, destination.join(name))?;
+            } else if let Some(node) = name.strip_suffix(".run") {
+                // The helper writes beside its sockets, and only if it ran.
+                let helper = path.join("sixwire/wireguard.log");
+                let _ = fs::copy(helper, destination.join(format!("{node}.wireguard.log")));
             }
         }
         Ok(())

@@ -49,11 +49,27 @@ pub struct Status {
     pub health: Health,
     /// Who it is.
     pub node: Identity,
+    /// Its tunnels.
+    pub tunnels: Tunnels,
+    /// Its routing engine.
+    pub routing: Routing,
+}
+
+/// The tunnels of a node as `status` reports them.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Tunnels {
     /// `kernel` or `embedded`.
     pub wireguard: String,
-    /// Tunnels that are up.
-    pub tunnels: usize,
-    /// Routes in the kernel.
+    /// Those that pass packets.
+    pub up: usize,
+}
+
+/// The routing engine of a node as `status` reports it.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Routing {
+    /// Babel neighbours.
+    pub neighbours: usize,
+    /// Selected routes.
     pub routes: usize,
 }
 
@@ -87,21 +103,12 @@ pub struct Identity {
 pub struct Peer {
     /// The neighbour.
     pub router_id: String,
-    /// Its name, if known.
-    #[serde(default)]
-    pub name: Option<String>,
     /// Our end of the tunnel.
     pub interface: String,
-    /// `dialled` or `served`.
+    /// `dialled`, `served` or `native`.
     pub role: String,
     /// `up`, or what it is doing instead.
     pub state: String,
-    /// Where its packets go.
-    #[serde(default)]
-    pub endpoint: Option<String>,
-    /// Babel's cost of the link.
-    #[serde(default)]
-    pub cost: Option<u32>,
 }
 
 /// A row of `sixwire routes --json`, schema 1.
@@ -109,18 +116,10 @@ pub struct Peer {
 pub struct Route {
     /// Prefix.
     pub destination: String,
-    /// Next hop.
-    #[serde(default)]
-    pub via: Option<String>,
     /// Interface of the next hop.
-    #[serde(default)]
-    pub interface: Option<String>,
-    /// Babel's metric.
-    #[serde(default)]
-    pub metric: Option<u32>,
+    pub interface: String,
     /// Who announces it.
-    #[serde(default)]
-    pub router_id: Option<String>,
+    pub router_id: String,
     /// Whether the kernel has it.
     pub installed: bool,
 }

@@ -46,9 +46,8 @@ pub fn stock_router_carries_our_routes(network: &mut Network) -> Result<()> {
     let destination = other.status()?.node.prefix;
     let routes = wait_for("the way through the stock router", PATIENCE, || {
         let routes = one.routes().map_err(|error| format!("{error:#}"))?;
-        let through = routes.iter().any(|route| {
-            route.destination == destination && route.interface.as_deref() == Some("wgx")
-        });
+        let through =
+            routes.iter().any(|route| route.destination == destination && route.interface == "wgx");
         if through { Ok(routes) } else { Err(format!("{routes:?}")) }
     })?;
     let before = stock.host.namespace.traffic("wg0")?.rx_packets;

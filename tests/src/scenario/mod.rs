@@ -64,7 +64,7 @@ pub fn all_pairs_reach_each_other(network: &mut Network) -> Result<()> {
     for node in &mut network.nodes {
         wait_for(&format!("{} to be content", node.name), PATIENCE, || {
             let status = node.status().map_err(|error| format!("{error:#}"))?;
-            let content = status.health == Health::Healthy && status.routes >= others;
+            let content = status.health == Health::Healthy && status.routing.routes >= others;
             if content { Ok(()) } else { Err(format!("{status:?}")) }
         })?;
         let code = node.command(&["status", "--run-dir", "/run/sixwire"]).output()?.status.code();
