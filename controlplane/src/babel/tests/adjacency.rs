@@ -12,8 +12,6 @@ use super::super::{Input, LinkParams, LinkStart, Output};
 use super::network::secs;
 use super::probe::{OWN, Probe, address, hello, ihu, link};
 
-const P: &str = "fd00:1::/64";
-
 #[test]
 fn a_link_begins_with_hello_and_wildcard_retraction_and_says_hello_again_shortly() {
     let mut probe = Probe::new();
