@@ -172,3 +172,23 @@ impl Dataplane {
         link.ok_or_else(|| Error::Gone { doing: format!("find address interface {name}") })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn assert_send<T: Send>(_: T) {}
+
+    #[test]
+    fn the_daemon_may_work_on_any_thread() {
+        // Compiled, which is the test.
+        let _ = |dataplane: &Dataplane, change: &Change, name: &IfName| {
+            assert_send(dataplane.observe());
+            assert_send(dataplane.apply(change));
+            assert_send(dataplane.apply_routes(&[]));
+            assert_send(dataplane.tunnel_stats(name));
+            assert_send(dataplane.settle());
+        };
+        let _ = |options: Options| assert_send(Dataplane::open(options));
+    }
+}

@@ -52,6 +52,14 @@ pub enum Error {
         /// The port.
         port: u16,
     },
+    /// IPv6 does not work on so small an interface.
+    #[error("tunnel {name}: MTU {mtu} is below 1280, the least that IPv6 works with")]
+    SmallMtu {
+        /// The tunnel.
+        name: IfName,
+        /// The MTU asked for.
+        mtu: u32,
+    },
     /// A tunnel cannot be made without its private key.
     #[error("tunnel {0} is gone and its private key is not known; negotiate a new tunnel")]
     KeyUnknown(IfName),

@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 
 use crate::error::Error;
+use crate::model::IfName;
 
 /// Makes the kernel forward IPv6 packets.
 ///
@@ -38,6 +39,19 @@ pub fn enable_ipv6() -> Result<(), Error> {
 pub fn enable_ipv4() -> Result<(), Error> {
     let key = "net/ipv4/ip_forward";
     if is_set(&Path::new(SYSCTL).join(key), "1") { Ok(()) } else { write(key, "1") }
+}
+
+/// Keeps the node at the other end of a tunnel from configuring us: no router advertisements, no
+/// redirects. Where parameters cannot be set, forwarding, once enabled, does nearly the same.
+pub(crate) fn distrust(tunnel: &IfName) {
+    for parameter in ["accept_ra", "accept_redirects"] {
+        let key = format!("net/ipv6/conf/{tunnel}/{parameter}");
+        let outcome =
+            if is_set(&Path::new(SYSCTL).join(&key), "0") { Ok(()) } else { write(&key, "0") };
+        if let Err(error) = outcome {
+            tracing::warn!("{error}");
+        }
+    }
 }
 
 /// Whether IPv6 can be used at all.

@@ -8,6 +8,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use crate::error::Error;
+use crate::forwarding::distrust;
 use crate::model::{IfName, ObservedWireGuard, Tunnel, TunnelUpdate, WireGuardUpdate};
 use crate::netlink::link::{Kind, Link};
 use crate::netlink::monitor::Removing;
@@ -63,14 +64,15 @@ impl Tunnels {
         self.removals().get(name).is_some_and(|removal| !removal.is_finished())
     }
 
-    /// The configuration of an interface of ours; `None` if it is not of our backend.
+    /// The configuration of an interface of ours; `None` if it is not of our backend, or nobody serves
+    /// it. Any other trouble is an error: it must not look like a reason to make the tunnel anew.
     pub(crate) async fn wireguard(&self, link: &Link) -> Result<Option<ObservedWireGuard>, Error> {
         if link.kind != self.kind() {
             return Ok(None);
         }
         match self.control.get(&link.name).await {
             Ok((wireguard, _)) => Ok(Some(wireguard)),
-            Err(Error::Gone { .. } | Error::Kernel { .. } | Error::WireGuard { .. }) => Ok(None),
+            Err(Error::Gone { .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -185,6 +187,10 @@ impl Tunnels {
 
     async fn change(&self, link: &Link, update: &TunnelUpdate) -> Result<(), Error> {
         let netlink = &self.netlink;
+        if let Some(mtu) = update.mtu.filter(|mtu| *mtu < LEAST_MTU) {
+            return Err(Error::SmallMtu { name: link.name.clone(), mtu });
+        }
+        distrust(&link.name);
         if update.mark.is_some() || update.mtu.is_some() {
             link::configure(netlink, link.id, update.mark, update.mtu).await?;
         }
@@ -308,5 +314,7 @@ async fn ended(removal: JoinHandle<()>) {
     }
 }
 
+/// The least that IPv6 works with (RFC 8200 §5).
+const LEAST_MTU: u32 = 1280;
 /// Removals at a time, each with a thread: the kernel waits in all of them at once.
 const REMOVALS: usize = 16;

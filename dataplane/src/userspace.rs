@@ -87,10 +87,13 @@ impl Helper {
         if let Some(watch) = self.watch.lock().await.take() {
             watch.abort();
         }
-        match self.ask("stop", &Request::Stop).await? {
-            Some(answer) => self.judge("stop", answer),
-            None => Ok(()),
-        }
+        let Some(stream) = self.connect().await? else { return Ok(()) };
+        let mut stream = BufReader::new(stream);
+        let answer = self.exchange("stop", &mut stream, &Request::Stop).await?;
+        self.judge("stop", answer)?;
+        // It hangs up by ending.
+        let ended = tokio::time::timeout(ANSWER_LIMIT, stream.read_u8()).await;
+        ended.map(|_| ()).map_err(|_| no_answer("stop"))
     }
 
     async fn command(&self, doing: &str, request: &Request) -> Result<(), Error> {
@@ -107,19 +110,24 @@ impl Helper {
     /// One request, one answer; `None` if it is not running.
     async fn ask(&self, doing: &str, request: &Request) -> Result<Option<Answer>, Error> {
         let Some(stream) = self.connect().await? else { return Ok(None) };
-        let mut stream = BufReader::new(stream);
+        self.exchange(doing, &mut BufReader::new(stream), request).await.map(Some)
+    }
+
+    async fn exchange(
+        &self,
+        doing: &str,
+        stream: &mut BufReader<UnixStream>,
+        request: &Request,
+    ) -> Result<Answer, Error> {
         let exchange = async {
             stream.write_all(&protocol::line(request)?).await?;
-            protocol::read(&mut stream).await
+            protocol::read(stream).await
         };
         match tokio::time::timeout(ANSWER_LIMIT, exchange).await {
-            Ok(Ok(Some(answer))) => Ok(Some(answer)),
+            Ok(Ok(Some(answer))) => Ok(answer),
             Ok(Ok(None)) => Err(self.error(doing, "it hung up")),
             Ok(Err(error)) => Err(self.error(doing, error)),
-            Err(_) => Err(Error::NoAnswer {
-                doing: format!("embedded WireGuard helper: {doing}"),
-                seconds: ANSWER_LIMIT.as_secs(),
-            }),
+            Err(_) => Err(no_answer(doing)),
         }
     }
 
@@ -200,6 +208,13 @@ impl Drop for Helper {
         if let Some(watch) = self.watch.get_mut().take() {
             watch.abort();
         }
+    }
+}
+
+fn no_answer(doing: &str) -> Error {
+    Error::NoAnswer {
+        doing: format!("embedded WireGuard helper: {doing}"),
+        seconds: ANSWER_LIMIT.as_secs(),
     }
 }
 

@@ -224,7 +224,9 @@ fn port_is_taken(error: &io::Error, port: u16) -> bool {
 /// The library's error, reduced to what cannot hold a key.
 fn refusal(doing: String, error: &io::Error) -> Error {
     match error.raw_os_error() {
-        _ if error.kind() == io::ErrorKind::NotFound => Error::Gone { doing },
+        _ if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+            Error::Gone { doing }
+        }
         Some(number) => Error::kernel(doing, io::Error::from_raw_os_error(number)),
         None => Error::WireGuard { doing, kind: error.kind() },
     }

@@ -78,7 +78,7 @@ pub struct Applicant {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum JoinDecision {
     /// The answer was lost: give it again, spend nothing.
-    Repeat(Chain),
+    Repeat(Box<Chain>),
     /// Spend the token; the node keeps the prefix it has.
     Rejoin(Prefix),
     /// Spend the token; the node needs a prefix.
@@ -327,7 +327,7 @@ pub fn judge_join(applicant: &Applicant, now: Timestamp) -> Result<JoinDecision,
             return Err(Refusal::CertificateRevoked(at));
         }
         if now <= node.certificate.not_after {
-            return Ok(JoinDecision::Repeat(node.chain.clone()));
+            return Ok(JoinDecision::Repeat(Box::new(node.chain.clone())));
         }
     }
     Ok(JoinDecision::Rejoin(node.certificate.prefix))

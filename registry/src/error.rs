@@ -30,6 +30,9 @@ pub enum Error {
         /// A file in it.
         found: String,
     },
+    /// There is no directory to make the registry's in.
+    #[error("cannot make {}: make the directory it lies in first", .0.display())]
+    NoParent(PathBuf),
     /// A file or directory cannot be used.
     #[error("cannot {action} {}: {cause}{}", path.display(), hint(cause))]
     File {

@@ -107,7 +107,7 @@ pub fn found(
     check_network(prefix)?;
     let existed = check_vacant(directory)?;
     let staging = staging(directory, existed)?;
-    staging.make()?;
+    staging.make().map_err(|error| no_parent(directory, error))?;
     let founded = write_all(&staging, prefix, place, now).and_then(|founded| {
         publish(&staging, directory, existed)?;
         Ok(founded)
@@ -158,6 +158,16 @@ fn staging(directory: &Directory, existed: Existed) -> Result<Directory, Error> 
             path.with_file_name(format!(".{name}{STAGING}{suffix}"))
         }
     }))
+}
+
+/// Names the directory that was asked for in place of the one beside it.
+fn no_parent(directory: &Directory, error: Error) -> Error {
+    match error {
+        Error::File { cause, .. } if cause.kind() == io::ErrorKind::NotFound => {
+            Error::NoParent(directory.path().to_owned())
+        }
+        other => other,
+    }
 }
 
 fn write_all(

@@ -11,7 +11,7 @@ use sixwire_proto::join::TlsPin;
 use sixwire_proto::keys::{PublicKey, SecretKey};
 use sixwire_proto::peer::PeerRecord;
 use sixwire_proto::registry::{CallSignature, Health, JoinAnswer, PeersAnswer, Presence};
-use sixwire_proto::state::NetworkState;
+use sixwire_proto::state::{NetworkState, Parameters};
 use sixwire_proto::time::Timestamp;
 use tracing::{info, warn};
 
@@ -100,7 +100,7 @@ impl Registrar {
         let transaction = self.database.begin()?;
         let applicant = transaction.applicant(&request.key, &request.token)?;
         let certificate = match authority::judge_join(&applicant, now)? {
-            JoinDecision::Repeat(chain) => chain,
+            JoinDecision::Repeat(chain) => *chain,
             decision => admit(&transaction, &self.authority, (request, &decision), now)?,
         };
         let answer = answer(&transaction, &request.key, certificate, now)?;
@@ -189,7 +189,8 @@ impl Registrar {
         if !news {
             return Err(Error::AlreadyRevoked);
         }
-        let epoch = sign_state(&transaction, &self.authority, now)?;
+        let last = last_state(&transaction)?;
+        let epoch = sign_state(&transaction, &self.authority, last, now)?;
         transaction.commit()?;
         Ok(epoch)
     }
@@ -204,6 +205,40 @@ impl Registrar {
         let id = transaction.insert_token(hash, token)?;
         transaction.commit()?;
         Ok(id)
+    }
+
+    /// The network's parameters, and the epoch that brought them.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn parameters(&mut self) -> Result<(u64, Parameters), StoreError> {
+        let state = last_state(&self.database.begin()?)?;
+        Ok((state.epoch, state.parameters))
+    }
+
+    /// When the network state in force was signed.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn state_signed_at(&mut self) -> Result<Timestamp, StoreError> {
+        Ok(last_state(&self.database.begin()?)?.issued)
+    }
+
+    /// Puts parameters in force; gives the epoch that does so.
+    ///
+    /// # Errors
+    /// [`Error::State`] names a parameter that is out of range.
+    pub fn set_parameters(
+        &mut self,
+        parameters: &Parameters,
+        now: Timestamp,
+    ) -> Result<u64, Error> {
+        let transaction = self.database.begin()?;
+        let last = last_state(&transaction)?;
+        let last = NetworkState { parameters: parameters.clone(), ..last };
+        let epoch = sign_state(&transaction, &self.authority, last, now)?;
+        transaction.commit()?;
+        Ok(epoch)
     }
 
     /// Has join strings carry this pin from now on.
@@ -232,7 +267,8 @@ impl Registrar {
             .map_err(|cause| Error::WrongRoot { cause })?;
         let transaction = self.database.begin()?;
         transaction.set_issuer(&envelope)?;
-        sign_state(&transaction, &renewed, now)?;
+        let last = last_state(&transaction)?;
+        sign_state(&transaction, &renewed, last, now)?;
         transaction.commit()?;
         self.authority = renewed;
         Ok(self.authority.not_after())
@@ -336,16 +372,19 @@ fn sample(
     transaction.sample_peers(asker, since, now)
 }
 
-/// Signs the next state, with the revocations that stand in the store.
+fn last_state(transaction: &Transaction<'_>) -> Result<NetworkState, StoreError> {
+    let (_, chain) = transaction.state()?;
+    let opened = chain.document.open(&chain.document.signer());
+    opened.map_err(|error| StoreError::Damaged(error.to_string()))
+}
+
+/// Signs the state after `last`, with the revocations that stand in the store.
 fn sign_state(
     transaction: &Transaction<'_>,
     authority: &Authority,
+    last: NetworkState,
     now: Timestamp,
 ) -> Result<u64, Error> {
-    let (_, chain) = transaction.state()?;
-    let signer = chain.document.signer();
-    let last: NetworkState =
-        chain.document.open(&signer).map_err(|e| StoreError::Damaged(e.to_string()))?;
     let revocations = transaction.revocations(authority::lapsed_before(now))?;
     let (epoch, next) = authority.next_state(last, revocations, now).map_err(Error::State)?;
     transaction.set_state(epoch, &next)?;

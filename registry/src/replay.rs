@@ -49,7 +49,7 @@ impl Replays {
             }
         }
         let calls = self.nodes.entry(call.key).or_default();
-        if calls.contains_key(&call.nonce) {
+        if calls.get(&call.nonce).is_some_and(|time| time.0 >= oldest) {
             return Err(Refusal::Replayed);
         }
         if calls.len() >= CALL_LIMIT {

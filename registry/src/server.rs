@@ -10,6 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
+use crate::authority::BACKDATE;
 use crate::desk::Desk;
 use crate::directory::Directory;
 use crate::listener::{Service, Stop, bind, stopped};
@@ -35,6 +36,7 @@ pub struct Server {
     files: TlsFiles,
     tls: watch::Sender<Arc<ServerConfig>>,
     registrar: Registrar,
+    hangup: Option<Signal>,
 }
 
 /// Time between two looks at what is to be renewed and forgotten.
@@ -59,7 +61,10 @@ impl Server {
         let mut registrar = Registrar::open(&directory)?;
         renew_issuer(&mut registrar, &directory)?;
         registrar.set_tls_pin(pin)?;
-        Ok(Self { directory, listeners, files, tls: watch::Sender::new(config), registrar })
+        check_clock(&mut registrar)?;
+        let hangup = listen_for(SignalKind::hangup());
+        let tls = watch::Sender::new(config);
+        Ok(Self { directory, listeners, files, tls, registrar, hangup })
     }
 
     /// The addresses taken.
@@ -86,7 +91,7 @@ impl Server {
             tokio::spawn(service.clone().accept_from(listener));
         }
         let upkeep = tokio::spawn(upkeep(desk.clone(), self.directory));
-        let reload = tokio::spawn(reload(self.files, self.tls));
+        let reload = tokio::spawn(reload(self.hangup, self.files, self.tls));
         let outcome = tokio::select! {
             () = stopped(stop) => Ok(()),
             () = desk.closed() => Err(Error::DeskClosed),
@@ -99,6 +104,15 @@ impl Server {
         let _ = tokio::task::spawn_blocking(move || thread.join()).await;
         outcome
     }
+}
+
+/// Warns when the clock stands before the last state was signed: certificates would be of the past.
+fn check_clock(registrar: &mut Registrar) -> Result<(), Error> {
+    let (now, signed) = (clock::now(), registrar.state_signed_at()?);
+    if now + BACKDATE < signed {
+        warn!(%now, %signed, "the clock is behind the last network state: set it");
+    }
+    Ok(())
 }
 
 /// Renews the issuer if it is time and the root key is at hand.
@@ -142,8 +156,8 @@ async fn upkeep(desk: Desk, directory: Directory) {
 }
 
 /// Reads the TLS files again on SIGHUP: an ACME client renewed them.
-async fn reload(files: TlsFiles, tls: watch::Sender<Arc<ServerConfig>>) {
-    let Some(mut hangup) = listen_for(SignalKind::hangup()) else { return };
+async fn reload(hangup: Option<Signal>, files: TlsFiles, tls: watch::Sender<Arc<ServerConfig>>) {
+    let Some(mut hangup) = hangup else { return };
     while hangup.recv().await.is_some() {
         match files.load() {
             Ok(config) => {
@@ -159,17 +173,38 @@ fn listen_for(kind: SignalKind) -> Option<Signal> {
     signal(kind).map_err(|error| warn!(%error, "cannot listen for a signal")).ok()
 }
 
-/// Stops when the system asks for it: SIGTERM or SIGINT.
-pub async fn stop_on_signal(stop: watch::Sender<Stop>) {
-    let (Some(mut terminate), Some(mut interrupt)) =
-        (listen_for(SignalKind::terminate()), listen_for(SignalKind::interrupt()))
-    else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// The system's wish that we stop: SIGTERM or SIGINT.
+pub struct StopSignals {
+    terminate: Option<Signal>,
+    interrupt: Option<Signal>,
+}
+
+impl StopSignals {
+    /// From now on these signals do not end the program by themselves.
+    #[must_use]
+    pub fn catch() -> Self {
+        Self {
+            terminate: listen_for(SignalKind::terminate()),
+            interrupt: listen_for(SignalKind::interrupt()),
+        }
     }
-    info!("stopping");
-    stop.send_replace(Stop::Now);
+
+    /// Waits for one and passes it on.
+    pub async fn pass_on(self, stop: watch::Sender<Stop>) {
+        tokio::select! {
+            () = next(self.terminate) => {}
+            () = next(self.interrupt) => {}
+        }
+        info!("stopping");
+        stop.send_replace(Stop::Now);
+    }
+}
+
+async fn next(signal: Option<Signal>) {
+    match signal {
+        Some(mut signal) => {
+            signal.recv().await;
+        }
+        None => std::future::pending().await,
+    }
 }

@@ -1,12 +1,15 @@
 //! Route acquisition, refresh and expiry (RFC 8966 §3.5.3, §3.8.2.3).
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use sixwire_proto::babel::{Destination, RouteKey, Tlv, Update};
 use sixwire_proto::router_id::RouterId;
 
 use super::Babel;
+use super::announcement::Audience;
 use super::counter::DropReason;
+use super::deadline::Timer;
 use super::neighbour::NeighbourId;
 use super::output::Event;
 use super::route::{self, EntryId, Refresh, Route};
@@ -100,15 +103,18 @@ impl Babel {
     }
 
     /// An update under our own router-id: the neighbour routes to us by somebody else, which is no use
-    /// here. If its number is ahead of ours, ours was lost: go beyond it, or nobody would believe us.
+    /// here. If its number is ahead of ours, ours was lost: go beyond it, or nobody would believe us. Not more
+    /// often than once a second: two nodes with one id would drive each other.
     fn echoed(&mut self, from: NeighbourId, key: RouteKey, update: &Update) {
         self.count(DropReason::OwnRouterId);
         self.retracted(from, key);
         let own = self.table.of(key).is_some_and(|entry| entry.own.is_some());
-        if own && update.seqno.is_newer_than(self.seqno) {
+        let calm = self.deadlines.get(Timer::SeqnoAhead).is_none();
+        if own && calm && update.seqno.is_newer_than(self.seqno) {
+            self.deadlines.set(Timer::SeqnoAhead, self.now + CALM);
             self.outbox.event(Event::SeqnoAhead { heard: update.seqno });
             self.set_seqno(update.seqno.next());
-            self.tell(key, super::announcement::Audience::Everyone, self.now);
+            self.tell(key, Audience::Everyone, self.now);
         }
     }
 
@@ -182,3 +188,6 @@ impl Babel {
         }
     }
 }
+
+/// Least time between two moves of our number beyond one we hear.
+const CALM: Duration = Duration::from_secs(1);

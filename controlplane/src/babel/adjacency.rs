@@ -10,23 +10,26 @@ use sixwire_proto::metric::{Cost, Metric};
 use sixwire_proto::seqno::Seqno;
 
 use super::Babel;
+use super::counter::DropReason;
 use super::deadline::Timer;
-use super::hello::Continuity;
-use super::input::LinkParams;
+use super::hello::{Continuity, History};
+use super::input::{LinkParams, LinkStart};
 use super::link::Link;
 use super::neighbour::{Greeting, Neighbour, NeighbourId, Told};
-use super::output::{DownCause, Event};
-use super::sender::Receipt;
+use super::output::{DownCause, Event, Output};
+use super::sender::{Receipt, Sender};
 
 impl Babel {
-    /// Says Hello at once and again shortly, and withdraws whatever we may have announced here in an
-    /// earlier life.
+    /// Says Hello at once and again shortly, and on a fresh link withdraws whatever we may have announced
+    /// there in an earlier life.
     pub(super) fn link_up(&mut self, id: LinkId, params: LinkParams) {
         self.link_down(id);
         let [.., high, low] = self.seed.next_u64().to_be_bytes();
         self.links.insert(id, Link::new(params, Seqno(u16::from_be_bytes([high, low]))));
         self.send_hello(id);
-        self.outbox.control(id, Destination::Multicast, self.wildcard_retraction());
+        if params.start == LinkStart::Fresh {
+            self.outbox.control(id, Destination::Multicast, self.wildcard_retraction());
+        }
         let again = self.now + self.hello_gap();
         self.deadlines.set_by(Timer::Hello(id), again);
         let update = self.jittered(self.params.update_interval);
@@ -82,10 +85,10 @@ impl Babel {
     /// Tells a neighbour what receiving from it costs. The address is always said, so that the TLV means
     /// the same in unicast and multicast.
     fn send_ihu(&mut self, id: NeighbourId, to: Destination) {
-        let sensing = self.params.link_sensing;
+        let (sensing, now) = (self.params.link_sensing, self.now);
         let Some(neighbour) = self.neighbours.get_mut(id) else { return };
         let Some(link) = self.links.get(&neighbour.link) else { return };
-        let rxcost = neighbour.rxcost(link, sensing);
+        let rxcost = neighbour.rxcost(link, sensing, now);
         neighbour.told = Told { rxcost, hellos_ago: 0 };
         let ihu = Tlv::Ihu(Ihu {
             address: Some(IpAddr::V6(neighbour.address)),
@@ -105,31 +108,59 @@ impl Babel {
         })
     }
 
-    /// Whether another neighbour may be made.
-    pub(super) fn has_room_on(&self, link: LinkId) -> bool {
-        self.neighbours.on(link).count() < self.params.limits.neighbours_per_link
+    /// Makes a neighbour, if there is room. One that cannot be used gives way: forged ones displace each
+    /// other, not those in use.
+    pub(super) fn make(&mut self, link: LinkId, address: Ipv6Addr) -> Option<NeighbourId> {
+        if self.neighbours.on(link).count() >= self.params.limits.neighbours_per_link {
+            self.count(DropReason::TooManyNeighbours);
+            let unusable = self.neighbours.on(link).find(|(_, one)| !one.cost.is_finite());
+            let (id, _) = unusable?;
+            self.forget(id, DownCause::Unheard);
+        }
+        Some(self.neighbours.insert(Neighbour::new(link, address, self.now)))
     }
 
     /// A node is heard for the first time: it learns of us at once, so that the adjacency takes one round
     /// trip and not a Hello interval.
     pub(super) fn meet(&mut self, link_id: LinkId, address: Ipv6Addr, hello: &Hello) {
-        let id = self.neighbours.insert(Neighbour::new(link_id, address));
+        let Some(id) = self.make(link_id, address) else { return };
         self.hear_hello(id, hello);
+        self.greet(link_id);
+    }
+
+    /// A neighbour counts its Hellos anew: its program has restarted, while its kernel may well forward
+    /// as before. Unlike RFC 8966 §A.1 has it, its routes stay: if they are gone, it retracts them. What
+    /// it has forgotten of us, it is told at once.
+    pub(super) fn restarted(&mut self, id: NeighbourId, hello: &Hello) {
+        let Some(neighbour) = self.neighbours.get_mut(id) else { return };
+        neighbour.multicast = History::default();
+        neighbour.unicast = History::default();
+        neighbour.told = Told { rxcost: Cost::INFINITY, hellos_ago: u8::MAX };
+        neighbour.sender = Sender::default();
+        let (link, address) = (neighbour.link, neighbour.address);
+        self.outbox.event(Event::NeighbourRestarted { link, neighbour: address });
+        self.hear_hello(id, hello);
+        self.introduce(id);
+        self.greet(link);
+    }
+
+    /// Says Hello ahead of its time, for a neighbour that does not know us yet.
+    fn greet(&mut self, link_id: LinkId) {
         let (now, gap) = (self.now, self.hello_gap());
         let Some(link) = self.links.get(&link_id) else { return };
-        let at = link.earliest_hello(now, gap);
-        if at <= now {
-            self.send_hello(link_id)
-        } else {
-            self.deadlines.set_by(Timer::Hello(link_id), at)
+        let earliest = link.earliest_hello(now, gap);
+        if earliest <= now {
+            self.send_hello(link_id);
         }
+        // Once more, for those who believe in a link only after two.
+        self.deadlines.set_by(Timer::Hello(link_id), earliest.max(now + gap));
     }
 
     /// Enters a Hello.
     pub(super) fn hear_hello(&mut self, id: NeighbourId, hello: &Hello) {
         let now = self.now;
         let Some(neighbour) = self.neighbours.get_mut(id) else { return };
-        neighbour.history(hello.kind).receive(hello.seqno, hello.interval, now);
+        neighbour.hear_hello(hello, now);
         self.neighbour_changed(id);
     }
 
@@ -139,21 +170,33 @@ impl Babel {
         let Some(neighbour) = self.neighbours.get_mut(id) else { return };
         let unscheduled = neighbour.due().is_none();
         neighbour.expire(now);
-        if unscheduled || neighbour.is_forgotten() {
-            self.forget(id, DownCause::Unheard);
-        } else {
-            self.neighbour_changed(id);
+        if unscheduled || neighbour.is_forgotten(now) {
+            return self.forget(id, DownCause::Unheard);
+        }
+        if neighbour.is_silent(now) {
+            let (link, neighbour) = (neighbour.link, neighbour.address);
+            self.outbox.outputs.push_back(Output::Probe { link, neighbour });
+        }
+        self.neighbour_changed(id);
+    }
+
+    /// A neighbour's kernel answered a probe.
+    pub(super) fn answered(&mut self, link: LinkId, address: Ipv6Addr) {
+        let Some(id) = self.neighbours.at(link, address) else { return };
+        let now = self.now;
+        if let Some(neighbour) = self.neighbours.get_mut(id) {
+            neighbour.answered(now);
         }
     }
 
     /// Computes the cost of the link to a neighbour anew, with all that hangs on it.
     pub(super) fn neighbour_changed(&mut self, id: NeighbourId) {
-        let sensing = self.params.link_sensing;
+        let (sensing, now) = (self.params.link_sensing, self.now);
         let Some(neighbour) = self.neighbours.get_mut(id) else { return };
         let Some(link) = self.links.get(&neighbour.link) else { return };
         let (link_id, address) = (neighbour.link, neighbour.address);
-        let rxcost = neighbour.rxcost(link, sensing);
-        let cost = neighbour.link_cost(link, sensing);
+        let rxcost = neighbour.rxcost(link, sensing, now);
+        let cost = neighbour.link_cost(link, sensing, now);
         let before = std::mem::replace(&mut neighbour.cost, cost);
         let told = neighbour.told.rxcost;
         let due = neighbour.due().unwrap_or(self.now + UNSCHEDULED_LIFE);
@@ -185,11 +228,18 @@ impl Babel {
 
     fn neighbour_up(&mut self, id: NeighbourId, link: LinkId, address: Ipv6Addr, cost: Cost) {
         self.outbox.event(Event::NeighbourUp { link, neighbour: address, cost });
+        self.introduce(id);
+    }
+
+    /// Tells a usable neighbour our whole table, and waits for its own.
+    fn introduce(&mut self, id: NeighbourId) {
         let now = self.now;
-        if let Some(neighbour) = self.neighbours.get_mut(id) {
-            neighbour.greeting = Greeting::Silent;
-            neighbour.sender.begin_dump(Receipt::Wanted, now);
+        let Some(neighbour) = self.neighbours.get_mut(id) else { return };
+        if !neighbour.cost.is_finite() {
+            return;
         }
+        neighbour.greeting = Greeting::Silent;
+        neighbour.sender.begin_dump(Receipt::Wanted, now);
         self.touch_unicast(id);
         self.deadlines.set(Timer::Ask(id), now + GREETING_TIME);
     }

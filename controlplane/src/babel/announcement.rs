@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use sixwire_proto::babel::{Destination, Packet, RouteKey, Tlv, Update, Writer};
+use sixwire_proto::babel::{Destination, RouteKey, Tlv, Update, Writer};
 use sixwire_proto::interval::Interval;
 use sixwire_proto::link::LinkId;
 use sixwire_proto::metric::Metric;
@@ -14,7 +14,7 @@ use super::Babel;
 use super::counter::{Done, DropReason};
 use super::deadline::Timer;
 use super::input::{LinkParams, SplitHorizon};
-use super::neighbour::NeighbourId;
+use super::neighbour::{Neighbour, NeighbourId};
 use super::route::{Entry, Selection, Via};
 use super::sender::{COPIES, Carried, Content, GROUP_COPIES, Reason, Receipt, Sender, Waiting};
 use super::source::{self, Distance, Source};
@@ -28,6 +28,9 @@ pub(super) enum Outlet {
     Multicast(LinkId),
 }
 
+/// Link, destination on it, and how the link is used.
+type Place = (LinkId, Destination, LinkParams);
+
 /// Who is to hear of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Audience {
@@ -39,7 +42,8 @@ pub(super) enum Audience {
 }
 
 impl Babel {
-    /// Queues a changed prefix for all it concerns; gives the neighbours among them.
+    /// Queues a changed prefix for all it concerns; gives the neighbours among them. Those that cannot be
+    /// used just now are told when they can.
     pub(super) fn tell(&mut self, key: RouteKey, to: Audience, at: Instant) -> Vec<NeighbourId> {
         let mut told = Vec::new();
         for link in self.links_of(to) {
@@ -52,8 +56,19 @@ impl Babel {
                 }
             }
             told.extend(up);
+            self.owe_unusable(link, key);
         }
         told
+    }
+
+    fn owe_unusable(&mut self, link: LinkId, key: RouteKey) {
+        let unusable = |(id, one): (NeighbourId, &Neighbour)| (!one.cost.is_finite()).then_some(id);
+        let unusable: Vec<NeighbourId> = self.neighbours.on(link).filter_map(unusable).collect();
+        for id in unusable {
+            if let Some(neighbour) = self.neighbours.get_mut(id) {
+                neighbour.sender.owe(key);
+            }
+        }
     }
 
     fn links_of(&self, audience: Audience) -> Vec<LinkId> {
@@ -104,12 +119,13 @@ impl Babel {
     /// Sends what is ready and allowed, and sets the time to look again.
     pub(super) fn pump(&mut self, outlet: Outlet) {
         let now = self.now;
-        while let Some(sender) = self.sender(outlet) {
+        let place = self.place(outlet);
+        while let (Some(place), Some(sender)) = (place, self.sender(outlet)) {
             sender.start_asked_dump(now);
             if !sender.is_ready(now) {
                 break;
             }
-            self.send_updates(outlet);
+            self.send_updates(outlet, place);
         }
         let timer = match outlet {
             Outlet::Unicast(id) => Timer::Unicast(id),
@@ -120,8 +136,7 @@ impl Babel {
     }
 
     /// Fills one packet with updates, made from what is selected at this moment.
-    fn send_updates(&mut self, outlet: Outlet) {
-        let Some((link, to, params)) = self.place(outlet) else { return };
+    fn send_updates(&mut self, outlet: Outlet, (link, to, params): Place) {
         let mut writer = Writer::new(params.largest_datagram, params.address);
         let receipt = self.begin_receipt(outlet, &mut writer);
         let mut carried = Vec::new();
@@ -133,7 +148,7 @@ impl Babel {
                 carried.push(self.announced(key, waiting, &update));
             }
             if let Some(sender) = self.sender(outlet) {
-                sender.pass(key, waiting);
+                sender.pass(key);
             }
         }
         if carried.is_empty() {
@@ -141,12 +156,8 @@ impl Babel {
         }
         if let Some(packet) = writer.finish() {
             self.launch(outlet, receipt, carried);
-            self.send_packet(link, to, packet);
+            self.outbox.send(link, to, packet);
         }
-    }
-
-    fn send_packet(&mut self, link: LinkId, to: Destination, packet: Packet) {
-        self.outbox.send(link, to, packet);
     }
 
     /// Asks for an acknowledgement where one is wanted; gives its number.
@@ -280,12 +291,13 @@ impl Babel {
     pub(super) fn acknowledged(&mut self, from: NeighbourId, opaque: u16) {
         let now = self.now;
         let Some(neighbour) = self.neighbours.get_mut(from) else { return };
-        let carried = neighbour.sender.acknowledge(opaque, now);
+        let mut carried = neighbour.sender.acknowledge(opaque, now);
+        // A retraction that has another word behind it says nothing any more.
+        carried.retain(|one| one.content == Content::Retracted);
+        carried.retain(|one| !neighbour.sender.is_waiting(one.key));
         self.touch_unicast(from);
         for one in carried {
-            if one.content == Content::Retracted {
-                self.retraction_received(from, one.key);
-            }
+            self.retraction_received(from, one.key);
         }
     }
 
@@ -315,10 +327,10 @@ impl Babel {
         self.outbox.touched.insert(Outlet::Multicast(id));
     }
 
-    /// A neighbour cannot be used any more: nothing waits for it, and nobody for its receipts.
+    /// A neighbour cannot be used for now: it is sent nothing, and nobody waits for its receipts.
     pub(super) fn stop_sending(&mut self, id: NeighbourId) {
         if let Some(neighbour) = self.neighbours.get_mut(id) {
-            neighbour.sender = Sender::default();
+            neighbour.sender.suspend();
         }
         self.deadlines.clear(Timer::Unicast(id));
         self.stop_waiting_for(id);
@@ -331,7 +343,7 @@ impl Babel {
         }
     }
 
-    fn place(&self, outlet: Outlet) -> Option<(LinkId, Destination, LinkParams)> {
+    fn place(&self, outlet: Outlet) -> Option<Place> {
         let (link, to) = match outlet {
             Outlet::Unicast(id) => {
                 let neighbour = self.neighbours.get(id)?;

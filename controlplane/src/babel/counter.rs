@@ -14,7 +14,8 @@ pub enum DropReason {
     BadTlv,
     /// A TLV of a node that has not said Hello.
     UnknownNeighbour,
-    /// A Hello beyond [`super::Limits::neighbours_per_link`].
+    /// A Hello beyond [`super::Limits::neighbours_per_link`]; a neighbour that was of no use gave way, or
+    /// it was ignored.
     TooManyNeighbours,
     /// An update beyond [`super::Limits::routes_per_neighbour`].
     TooManyRoutesOfNeighbour,

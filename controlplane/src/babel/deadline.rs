@@ -30,6 +30,8 @@ pub(super) enum Timer {
     Requests,
     /// Ask again for the origin of a router-id.
     Origin(RouterId),
+    /// Our number may be moved beyond one we hear from now on.
+    SeqnoAhead,
 }
 
 /// Timers by time and times by timer.

@@ -61,6 +61,11 @@ impl History {
         }
     }
 
+    /// Time between two Hellos, as promised last; zero before the first.
+    pub(super) fn interval(&self) -> Duration {
+        self.interval
+    }
+
     /// When the next Hello is counted as lost.
     pub(super) fn due(&self) -> Option<Instant> {
         self.due

@@ -10,7 +10,8 @@ use super::route::{self, EntryId, Hold, Selection};
 
 impl Babel {
     /// Retracts a prefix that has just lost its last usable route. Until all who may have used us for it
-    /// know, or what we told them has expired, it does not fall back to a shorter prefix.
+    /// know, or what we told them has expired, it does not fall back to a shorter prefix. Those told by
+    /// multicast do not acknowledge: there it is the hold time.
     pub(super) fn retract(&mut self, id: EntryId, key: RouteKey, lost: Selection) {
         let audience = self.link_of(lost.via).map_or(Audience::Everyone, Audience::Beyond);
         let waiting = self.tell(key, audience, self.now);

@@ -65,6 +65,13 @@ pub enum Input<'a> {
         /// The router-id.
         router_id: RouterId,
     },
+    /// A neighbour's kernel answered an [`super::Output::Probe`].
+    Answered {
+        /// The link the answer came by.
+        link: LinkId,
+        /// Who answered.
+        neighbour: Ipv6Addr,
+    },
     /// Everything is retracted, and nothing done from then on. The kernel's routes are left as they are.
     Shutdown,
     /// [`super::Babel::next_deadline`] has passed. Any input does what is due; this one does only that.
@@ -82,6 +89,17 @@ pub struct LinkParams {
     pub largest_datagram: usize,
     /// Whether routes are announced on the link they lead through.
     pub split_horizon: SplitHorizon,
+    /// Whether neighbours may still use what we announced there.
+    pub start: LinkStart,
+}
+
+/// What neighbours may know of us when a link comes up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkStart {
+    /// Nothing that still holds: it is retracted.
+    Fresh,
+    /// What an earlier run announced; the kernel forwards it still, and the sequence number was kept.
+    Resumed,
 }
 
 /// Split horizon (RFC 8966 §3.7.4).
@@ -102,6 +120,7 @@ impl LinkParams {
             cost: Cost::WIRED,
             largest_datagram: LARGEST_DATAGRAM,
             split_horizon: SplitHorizon::On,
+            start: LinkStart::Fresh,
         }
     }
 }

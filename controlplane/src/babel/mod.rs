@@ -2,22 +2,15 @@
 //!
 //! The driver owns sockets, clock and kernel; the engine owns every decision. The contract:
 //!
-//! ```no_run
-//! # use sixwire_controlplane::babel::{Babel, Input, Output, Params};
-//! # use sixwire_proto::{seed::Seed, time::Instant};
-//! # fn run(params: Params, mut event: impl FnMut(Option<Instant>) -> (Instant, Input<'static>)) {
-//! let mut babel = Babel::new(params, Seed::new(1), Instant(0));
+//! ```text
+//! let mut babel = Babel::new(params, seed, now);
 //! loop {
-//!     let (now, input) = event(babel.next_deadline());
+//!     let (now, input) = next_event(babel.next_deadline());
 //!     babel.handle(now, input);
 //!     while let Some(output) = babel.poll_output() {
-//!         match output {
-//!             Output::Send { .. } | Output::Route { .. } | Output::Seqno(_) => {}
-//!             Output::OriginWanted { .. } | Output::Event(_) => {}
-//!         }
+//!         carry_out(output);
 //!     }
 //! }
-//! # }
 //! ```
 //!
 //! One input, then all its outputs, then the next deadline. Time only grows; a late deadline costs
@@ -25,8 +18,8 @@
 //! seed and inputs give the same outputs. Bad input is counted and changes nothing else, see
 //! [`Babel::counters`].
 //!
-//! Where the RFC leaves a choice: a neighbour is made by its first Hello and usable after one, given an
-//! IHU. Hellos and IHUs go to the group. Updates go to each neighbour by unicast and are acknowledged,
+//! Where the RFC leaves a choice: a neighbour is made by its first Hello, or IHU for us, and usable after
+//! one of each. Hellos and IHUs go to the group. Updates go to each neighbour by unicast and are acknowledged,
 //! on links with up to eight usable neighbours, and to the group, twice, beyond.
 //! Unfeasible routes are kept to be asked for. A selected route is left at once when it dies, and for a
 //! better one only by a margin ([`Params::switch_margin`]).
@@ -67,12 +60,13 @@ use sixwire_proto::time::Instant;
 use counter::Counters;
 pub use counter::DropReason;
 use deadline::{Deadlines, Timer};
-pub use input::{Input, LinkParams, SplitHorizon};
+pub use input::{Input, LinkParams, LinkStart, SplitHorizon};
 use link::Link;
 use neighbour::Neighbours;
 use origin::Origins;
 use outbox::Outbox;
 pub use output::{DownCause, Event, Output, Target};
+use packet::Arrival;
 pub use params::{
     HELLO_INTERVAL, LIMITS, LINK_SENSING, Limits, LinkSensing, OriginCheck, Params, SWITCH_MARGIN,
     UPDATE_INTERVAL,
@@ -161,13 +155,14 @@ impl Babel {
             Input::LinkUp { link, params } => self.link_up(link, params),
             Input::LinkDown { link } => self.link_down(link),
             Input::LinkCost { link, extra } => self.link_extra(link, extra),
-            Input::Packet { link, source, destination: _, bytes } => {
-                self.packet(link, source, bytes);
+            Input::Packet { link, source, destination, bytes } => {
+                self.packet(Arrival { link, source, destination }, bytes);
             }
             Input::Originate { route, metric } => self.originate(route, metric),
             Input::Withdraw { route } => self.originate(route, Metric::INFINITY),
             Input::Origin { router_id, prefixes } => self.origin_known(router_id, prefixes),
             Input::OriginGone { router_id } => self.origin_gone(router_id),
+            Input::Answered { link, neighbour } => self.answered(link, neighbour),
             Input::Shutdown => self.shut_down(),
             Input::Deadline => {}
         }
@@ -184,6 +179,7 @@ impl Babel {
             Timer::Entry(id) => self.entry_due(id),
             Timer::Requests => self.requests_due(),
             Timer::Origin(router_id) => self.origin_due(router_id),
+            Timer::SeqnoAhead => {}
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv6Addr;
 
-use sixwire_proto::babel::{HelloKind, Ihu};
+use sixwire_proto::babel::{Hello, HelloKind, Ihu};
 use sixwire_proto::link::LinkId;
 use sixwire_proto::metric::Cost;
 use sixwire_proto::time::Instant;
@@ -31,6 +31,10 @@ pub(super) struct Neighbour {
     pub(super) txcost_expires: Option<Instant>,
     /// Cost of the link to it, as used for all its routes.
     pub(super) cost: Cost,
+    /// When anything was heard from it last.
+    heard: Instant,
+    /// Until when its kernel's answers speak for it while it is silent itself.
+    held_until: Instant,
     /// The rxcost it was last told, and how many of our Hellos ago.
     pub(super) told: Told,
     pub(super) greeting: Greeting,
@@ -57,7 +61,7 @@ pub(super) enum Greeting {
 
 impl Neighbour {
     /// A neighbour of which nothing is known.
-    pub(super) fn new(link: LinkId, address: Ipv6Addr) -> Self {
+    pub(super) fn new(link: LinkId, address: Ipv6Addr, now: Instant) -> Self {
         Self {
             link,
             address,
@@ -66,6 +70,8 @@ impl Neighbour {
             txcost: Cost::INFINITY,
             txcost_expires: None,
             cost: Cost::INFINITY,
+            heard: now,
+            held_until: now,
             told: Told { rxcost: Cost::INFINITY, hellos_ago: u8::MAX },
             greeting: Greeting::Silent,
             routes: BTreeSet::new(),
@@ -82,9 +88,9 @@ impl Neighbour {
     }
 
     /// Cost of receiving from it: nominal and extra cost of the link while either history has it up
-    /// (RFC 8966 §A.2.1).
-    pub(super) fn rxcost(&self, link: &Link, sensing: LinkSensing) -> Cost {
-        if self.multicast.is_up(sensing) || self.unicast.is_up(sensing) {
+    /// (RFC 8966 §A.2.1), or its kernel answers in its stead.
+    pub(super) fn rxcost(&self, link: &Link, sensing: LinkSensing, now: Instant) -> Cost {
+        if self.multicast.is_up(sensing) || self.unicast.is_up(sensing) || self.is_held(now) {
             link.cost()
         } else {
             Cost::INFINITY
@@ -93,8 +99,34 @@ impl Neighbour {
 
     /// Cost of the link: the dearer direction, so that both ends agree and a drain by either end is
     /// a drain of both. Infinite until an IHU was received (RFC 8966 §3.4.3).
-    pub(super) fn link_cost(&self, link: &Link, sensing: LinkSensing) -> Cost {
-        self.rxcost(link, sensing).max(self.txcost)
+    pub(super) fn link_cost(&self, link: &Link, sensing: LinkSensing, now: Instant) -> Cost {
+        self.rxcost(link, sensing, now).max(self.txcost)
+    }
+
+    /// Enters a Hello.
+    pub(super) fn hear_hello(&mut self, hello: &Hello, now: Instant) {
+        self.heard = now;
+        self.history(hello.kind).receive(hello.seqno, hello.interval, now);
+    }
+
+    /// Its kernel answered: the link carries packets. That keeps a usable neighbour usable while its
+    /// program restarts, but not for ever, and makes none.
+    pub(super) fn answered(&mut self, now: Instant) {
+        if self.cost.is_finite() {
+            let next_look = now + self.multicast.interval().max(self.unicast.interval()) * 2;
+            self.held_until = next_look.min(self.heard + PATIENCE);
+        }
+    }
+
+    /// Whether its kernel speaks for it.
+    pub(super) fn is_held(&self, now: Instant) -> bool {
+        now < self.held_until
+    }
+
+    /// Whether a usable neighbour has missed its time to speak.
+    pub(super) fn is_silent(&self, now: Instant) -> bool {
+        let interval = self.multicast.interval().max(self.unicast.interval());
+        self.cost.is_finite() && self.heard + interval < now
     }
 
     /// Whether any of its last Hellos is missing, or it may not have heard of us: it gets every IHU.
@@ -115,20 +147,21 @@ impl Neighbour {
     pub(super) fn expire(&mut self, now: Instant) {
         self.multicast.expire(now);
         self.unicast.expire(now);
-        if self.txcost_expires.is_some_and(|at| at <= now) {
+        if self.txcost_expires.is_some_and(|at| at.max(self.held_until) <= now) {
             self.txcost = Cost::INFINITY;
             self.txcost_expires = None;
         }
     }
 
     /// Whether nothing at all was heard for long.
-    pub(super) fn is_forgotten(&self) -> bool {
-        self.multicast.is_empty() && self.unicast.is_empty()
+    pub(super) fn is_forgotten(&self, now: Instant) -> bool {
+        self.multicast.is_empty() && self.unicast.is_empty() && !self.is_held(now)
     }
 
     /// When to count next.
     pub(super) fn due(&self) -> Option<Instant> {
-        [self.multicast.due(), self.unicast.due(), self.txcost_expires].into_iter().flatten().min()
+        let txcost_expires = self.txcost_expires.map(|at| at.max(self.held_until));
+        [self.multicast.due(), self.unicast.due(), txcost_expires].into_iter().flatten().min()
     }
 }
 
@@ -189,3 +222,6 @@ impl Neighbours {
 
 /// A shorter promise is read as this: a peer must not set the pace of our timers.
 const LEAST_IHU_INTERVAL: std::time::Duration = std::time::Duration::from_millis(150);
+/// A neighbour may be silent that long while its kernel answers: the restart of a program, or of a
+/// machine's control plane. Its routes expire at about the same time (RFC 8966 appendix B).
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(45);

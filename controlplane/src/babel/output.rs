@@ -40,6 +40,14 @@ pub enum Output {
         /// That neighbour.
         neighbour: Ipv6Addr,
     },
+    /// A neighbour is silent: ask its kernel whether the link still carries packets. An answer is
+    /// handed in as [`super::Input::Answered`]; silence needs no word.
+    Probe {
+        /// By which link.
+        link: LinkId,
+        /// Whom.
+        neighbour: Ipv6Addr,
+    },
     /// Something worth a line in the log.
     Event(Event),
 }
@@ -94,6 +102,13 @@ pub enum Event {
         /// Why.
         cause: DownCause,
     },
+    /// A neighbour has restarted; its routes are kept until it speaks of them.
+    NeighbourRestarted {
+        /// On this link.
+        link: LinkId,
+        /// Its address.
+        neighbour: Ipv6Addr,
+    },
     /// A destination has no usable route left, and its originator is asked for a newer one.
     Starved {
         /// The destination.
@@ -117,8 +132,6 @@ pub enum DownCause {
     Unheard,
     /// It does not hear us.
     Unhearing,
-    /// It has restarted.
-    Restarted,
     /// Its link is gone.
     LinkDown,
 }
@@ -128,7 +141,6 @@ impl fmt::Display for DownCause {
         f.write_str(match self {
             Self::Unheard => "its hellos are missing",
             Self::Unhearing => "it does not hear us",
-            Self::Restarted => "it has restarted",
             Self::LinkDown => "its link is down",
         })
     }
@@ -145,6 +157,9 @@ impl fmt::Display for Event {
             }
             Self::NeighbourDown { link, neighbour, cause } => {
                 write!(f, "neighbour {neighbour} on {link} is down: {cause}")
+            }
+            Self::NeighbourRestarted { link, neighbour } => {
+                write!(f, "neighbour {neighbour} on {link} has restarted")
             }
             Self::Starved { route, router_id, seqno } => {
                 write!(f, "no usable route to {route}, asking {router_id} for seqno {seqno}")

@@ -7,30 +7,42 @@ use sixwire_proto::link::LinkId;
 
 use super::Babel;
 use super::counter::{Done, DropReason};
+use super::link::Link;
 use super::neighbour::{Greeting, NeighbourId};
 use super::sender::Reason;
 
+/// How a packet came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Arrival {
+    pub(super) link: LinkId,
+    pub(super) source: Ipv6Addr,
+    pub(super) destination: Destination,
+}
+
 impl Babel {
-    /// Reads a packet. Only a Hello makes its sender a neighbour; the rest is for neighbours.
-    pub(super) fn packet(&mut self, link: LinkId, source: Ipv6Addr, bytes: &[u8]) {
+    /// Reads a packet. Only a Hello, or an IHU for us, makes its sender a neighbour; the rest is for
+    /// neighbours.
+    pub(super) fn packet(&mut self, arrival: Arrival, bytes: &[u8]) {
         self.counters_mut().done(Done::PacketReceived);
-        let Some(own) = self.links.get(&link).map(super::link::Link::address) else {
+        let Some(own) = self.links.get(&arrival.link).map(Link::address) else {
             return self.count(DropReason::UnknownLink);
         };
-        if !source.is_unicast_link_local() || source == own {
+        if !arrival.source.is_unicast_link_local() || arrival.source == own {
             return self.count(DropReason::BadSource);
         }
-        let Ok(reader) = babel::read(bytes, source) else {
+        let Ok(reader) = babel::read(bytes, arrival.source) else {
             return self.count(DropReason::BadPacket);
         };
         for tlv in reader {
-            self.tlv(link, source, tlv);
+            self.tlv(arrival, tlv);
         }
     }
 
-    fn tlv(&mut self, link: LinkId, source: Ipv6Addr, tlv: Result<Tlv, TlvError>) {
+    fn tlv(&mut self, arrival: Arrival, tlv: Result<Tlv, TlvError>) {
+        let Arrival { link, source, .. } = arrival;
         let tlv = match tlv {
             Ok(Tlv::Hello(hello)) => return self.hello(link, source, &hello),
+            Ok(Tlv::Ihu(ihu)) => return self.ihu(arrival, &ihu),
             Ok(tlv) => tlv,
             Err(_) => return self.count(DropReason::BadTlv),
         };
@@ -38,12 +50,11 @@ impl Babel {
             return self.count(DropReason::UnknownNeighbour);
         };
         match tlv {
-            Tlv::Hello(_) => {}
+            Tlv::Hello(_) | Tlv::Ihu(_) => {}
             Tlv::AckRequest { opaque, interval: _ } => {
                 self.outbox.control(link, Destination::Unicast(source), Tlv::Ack { opaque });
             }
             Tlv::Ack { opaque } => self.acknowledged(from, opaque),
-            Tlv::Ihu(ihu) => self.ihu(from, &ihu),
             Tlv::Update(update) => self.update(from, &update),
             Tlv::RouteRequest(None) => self.dump_wanted(from),
             Tlv::RouteRequest(Some(key)) => self.answer(from, key),
@@ -52,31 +63,34 @@ impl Babel {
     }
 
     fn hello(&mut self, link: LinkId, source: Ipv6Addr, hello: &Hello) {
-        let known = self.neighbours.at(link, source);
-        let goes_on = known.is_some_and(|id| self.continues(id, hello));
-        match known {
-            Some(id) if goes_on => self.hear_hello(id, hello),
-            Some(id) => {
-                self.forget(id, super::DownCause::Restarted);
-                self.meet(link, source, hello);
-            }
-            None if self.has_room_on(link) => self.meet(link, source, hello),
-            None => self.count(DropReason::TooManyNeighbours),
+        match self.neighbours.at(link, source) {
+            Some(id) if self.continues(id, hello) => self.hear_hello(id, hello),
+            Some(id) => self.restarted(id, hello),
+            None => self.meet(link, source, hello),
         }
     }
 
-    /// An IHU counts if it is about us: by name, or by leaving the address out.
-    fn ihu(&mut self, from: NeighbourId, ihu: &Ihu) {
-        let Some(link) = self.neighbours.get(from).map(|neighbour| neighbour.link) else { return };
+    /// An IHU counts if it is about us: by name; or without a name, if sent to us alone or on a link with
+    /// nobody else. It may well come before the first Hello of its sender, as the answer to ours.
+    fn ihu(&mut self, arrival: Arrival, ihu: &Ihu) {
+        let Arrival { link, source, destination } = arrival;
         let own = self.links.get(&link).map(|link| IpAddr::V6(link.address()));
-        if ihu.address.is_some() && ihu.address != own {
-            return;
+        let about_us = match ihu.address {
+            Some(_) => ihu.address == own,
+            None => destination != Destination::Multicast || self.neighbours.on(link).count() == 1,
+        };
+        let known = self.neighbours.at(link, source);
+        let Some(from) = known.or_else(|| about_us.then(|| self.make(link, source)).flatten())
+        else {
+            return self.count(DropReason::UnknownNeighbour);
+        };
+        if about_us {
+            let now = self.now;
+            if let Some(neighbour) = self.neighbours.get_mut(from) {
+                neighbour.hear_ihu(ihu, now);
+            }
+            self.neighbour_changed(from);
         }
-        let now = self.now;
-        if let Some(neighbour) = self.neighbours.get_mut(from) {
-            neighbour.hear_ihu(ihu, now);
-        }
-        self.neighbour_changed(from);
     }
 
     fn update(&mut self, from: NeighbourId, update: &Update) {

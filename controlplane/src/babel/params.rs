@@ -50,7 +50,7 @@ pub enum OriginCheck {
 /// Ceilings of the tables. What lies beyond is refused and counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Neighbours on one link; a further one is not heard until another is forgotten.
+    /// Neighbours on one link; a further one takes the place of one that is of no use, or is ignored.
     pub neighbours_per_link: usize,
     /// Routes one neighbour may announce; further ones are ignored.
     pub routes_per_neighbour: usize,

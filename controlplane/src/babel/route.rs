@@ -234,6 +234,8 @@ impl Table {
     /// Adds the route of a neighbour that has none for this entry yet.
     pub(super) fn add_route(&mut self, id: EntryId, route: Route) {
         if let Some(entry) = self.get_mut(id) {
+            // Most prefixes have one or two: a vector that doubles would hold four.
+            entry.routes.reserve_exact(1);
             entry.routes.push(route);
             self.routes += 1;
         }
@@ -261,6 +263,7 @@ impl Table {
         match entry.sources.iter_mut().find(|known| known.router_id == source.router_id) {
             Some(known) => known.announce(source.distance, now),
             None => {
+                entry.sources.reserve_exact(1);
                 entry.sources.push(source);
                 self.sources += 1;
             }
@@ -311,3 +314,6 @@ impl EntryId {
 
 /// A shorter promise is read as this: a peer must not set the pace of our timers.
 const LEAST_UPDATE_INTERVAL: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests;

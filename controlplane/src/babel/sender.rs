@@ -2,7 +2,8 @@
 //! awaits its acknowledgement. Only keys wait here; an update is made when its packet is, so that a
 //! prefix that changed twice is sent once.
 
-use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use sixwire_proto::babel::RouteKey;
@@ -19,6 +20,8 @@ pub(super) struct Sender {
     last_dump: Option<Instant>,
     /// When another dump begins, as asked for by the neighbour.
     next_dump: Option<Instant>,
+    /// Changes that could not be told; they go with the next dump.
+    owed: BTreeSet<RouteKey>,
     in_flight: Vec<InFlight>,
     /// How many packets may be in flight.
     window: usize,
@@ -93,6 +96,7 @@ impl Default for Sender {
             dump: None,
             last_dump: None,
             next_dump: None,
+            owed: BTreeSet::new(),
             in_flight: Vec::new(),
             window: FIRST_WINDOW,
             round_trip: None,
@@ -114,11 +118,32 @@ impl Sender {
         self.queue.len()
     }
 
-    /// Begins a dump, unless one is under way.
+    /// Begins a dump, unless one is under way, together with what is owed.
     pub(super) fn begin_dump(&mut self, receipt: Receipt, now: Instant) {
         if self.dump.is_none() {
             self.dump = Some(Dump { after: None, receipt });
             self.last_dump = Some(now);
+            for key in std::mem::take(&mut self.owed) {
+                self.enqueue(key, Reason::Change, now);
+            }
+        }
+    }
+
+    /// Keeps a change for the next dump: a dump alone does not speak of prefixes that are gone. To one who
+    /// was never told anything, nothing is owed.
+    pub(super) fn owe(&mut self, key: RouteKey) {
+        if self.last_dump.is_some() && self.owed.len() < MOST_OWED {
+            self.owed.insert(key);
+        }
+    }
+
+    /// Stops sending until the next dump; what was not acknowledged is owed.
+    pub(super) fn suspend(&mut self) {
+        let before = std::mem::take(self);
+        (self.last_dump, self.opaque, self.owed) = (before.last_dump, before.opaque, before.owed);
+        let in_flight = before.in_flight.iter().flat_map(|packet| &packet.carried);
+        for key in before.queue.keys().chain(in_flight.map(|one| &one.key)) {
+            self.owe(*key);
         }
     }
 
@@ -167,17 +192,21 @@ impl Sender {
         self.dump.map(|dump| dump.after)
     }
 
-    /// The dump has gone past this key; it need not be told twice.
-    pub(super) fn pass(&mut self, key: RouteKey, waiting: Waiting) {
-        if waiting.reason == Reason::Dump
+    /// What comes next has been seen to: it leaves the queue, or the dump goes past it.
+    pub(super) fn pass(&mut self, key: RouteKey) {
+        if self.queue.remove(&key).is_none()
             && let Some(dump) = &mut self.dump
         {
-            dump.after = dump.after.max(Some(key));
+            dump.after = Some(key);
         }
-        self.queue.remove(&key);
         if self.queue.is_empty() {
             self.due = None;
         }
+    }
+
+    /// Whether a prefix is to be told anew, whatever is in flight.
+    pub(super) fn is_waiting(&self, key: RouteKey) -> bool {
+        self.queue.contains_key(&key)
     }
 
     /// The dump has reached its end.
@@ -225,24 +254,25 @@ impl Sender {
         packet.carried
     }
 
-    /// Queues again what was not acknowledged in time; gives how many prefixes are given up and how
-    /// many are tried again.
+    /// Queues again what was not acknowledged in time, and has more patience from now on: the receiver may
+    /// only be busy. Gives how many prefixes are given up and how many are tried again.
     pub(super) fn resend_overdue(&mut self, copies: u8, now: Instant) -> (usize, usize) {
         let (mut given_up, mut again) = (0, 0);
-        let (overdue, rest) =
-            std::mem::take(&mut self.in_flight).into_iter().partition(|packet| packet.due <= now);
-        self.in_flight = rest;
-        let overdue: Vec<InFlight> = overdue;
+        let overdue = self.take_overdue(now);
         if !overdue.is_empty() {
             self.window = (self.window / 2).max(1);
+            self.round_trip = self.round_trip.map(|rtt| (rtt * 2).min(GREATEST_PATIENCE));
         }
         for one in overdue.into_iter().flat_map(|packet| packet.carried) {
             let sent = one.waiting.sent + 1;
             if sent >= copies {
                 given_up += 1;
-            } else if !self.queue.contains_key(&one.key) {
+                if one.waiting.reason != Reason::Dump || one.content == Content::Retracted {
+                    self.owe(one.key);
+                }
+            } else if let Entry::Vacant(vacant) = self.queue.entry(one.key) {
                 again += 1;
-                self.queue.insert(one.key, Waiting { reason: one.waiting.reason, sent });
+                vacant.insert(Waiting { reason: one.waiting.reason, sent });
                 self.due = Some(now);
             }
         }
@@ -251,11 +281,14 @@ impl Sender {
 
     /// Takes packets to a group off the way; they are repeated by the next change or dump.
     pub(super) fn retire(&mut self, now: Instant) -> Vec<Carried> {
-        let (overdue, rest) =
-            std::mem::take(&mut self.in_flight).into_iter().partition(|packet| packet.due <= now);
+        self.take_overdue(now).into_iter().flat_map(|packet| packet.carried).collect()
+    }
+
+    fn take_overdue(&mut self, now: Instant) -> Vec<InFlight> {
+        let in_flight = std::mem::take(&mut self.in_flight);
+        let (overdue, rest) = in_flight.into_iter().partition(|packet| packet.due <= now);
         self.in_flight = rest;
-        let overdue: Vec<InFlight> = overdue;
-        overdue.into_iter().flat_map(|packet| packet.carried).collect()
+        overdue
     }
 
     /// Queues a second copy for a group.
@@ -280,6 +313,8 @@ impl Sender {
     }
 }
 
+/// Changes kept for one neighbour; what lies beyond expires over there (RFC 8966 §3.5.3).
+const MOST_OWED: usize = 10_000;
 /// How often an urgent update is sent at most (RFC 8966 §3.7.2).
 pub(super) const COPIES: u8 = 5;
 /// The same to a group, which acknowledges nothing (RFC 8966 §3.7.2: 2 on wired links).

@@ -1,11 +1,13 @@
 //! The whole engine: several real ones on an in-memory network, and one against hand-made packets.
 
+mod adjacency;
 mod boundary;
 mod bulk;
 mod convergence;
 mod faults;
+mod limits;
 mod network;
 mod origin;
 mod probe;
 mod requests;
-mod rules;
+mod updates;

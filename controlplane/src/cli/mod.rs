@@ -15,6 +15,7 @@ mod up;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::error::ContextKind;
 use clap::{Args, Parser, Subcommand};
 
 use crate::daemon::api::Client;
@@ -90,10 +91,27 @@ impl Place {
 /// Does what the arguments of this process say.
 #[must_use]
 pub fn run() -> ExitCode {
-    execute(Cli::parse()).unwrap_or_else(|error| {
+    let cli = Cli::try_parse().unwrap_or_else(|usage| {
+        let origin = usage.get(ContextKind::InvalidArg).and_then(|argument| {
+            variable_of(&argument.to_string(), &std::env::args().collect::<Vec<_>>())
+        });
+        if let Some(variable) = origin.filter(|name| std::env::var_os(name).is_some()) {
+            eprintln!("sixwire: the variable {variable} is wrong:");
+        }
+        usage.exit()
+    });
+    execute(cli).unwrap_or_else(|error| {
         output::complain(&error);
         ExitCode::FAILURE
     })
+}
+
+/// The variable that stands for a flag, described as clap does, unless the flag itself was given.
+fn variable_of(flag: &str, given: &[String]) -> Option<String> {
+    let name = flag.strip_prefix("--")?.split(['=', ' ', '[']).next()?;
+    let itself = |argument: &String| argument.split('=').next() == Some(&format!("--{name}"));
+    let variable = format!("SIXWIRE_{}", name.replace('-', "_").to_uppercase());
+    (!given.iter().any(itself)).then_some(variable)
 }
 
 fn execute(Cli { place, command }: Cli) -> anyhow::Result<ExitCode> {

@@ -3,13 +3,21 @@
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
-use serde_json::json;
+use serde::Serialize;
 
 use super::output::{Paint, complain, print, print_json};
 use super::quantity::{counted, period};
 use super::{Form, Place};
 use crate::daemon::api::report::{Counter, Health, RegistryReport, StatusReport, WireguardKind};
-use crate::daemon::api::{ClientError, Request};
+use crate::daemon::api::{ClientError, Request, Schema};
+
+/// What is known of a daemon that does not answer: the head of a [`StatusReport`].
+#[derive(Serialize)]
+struct Absent {
+    schema: Schema,
+    health: Health,
+    reasons: [String; 1],
+}
 
 /// Prints the health, and says it by the exit code as well.
 pub(super) fn run(place: Place, form: Form) -> ExitCode {
@@ -20,11 +28,11 @@ pub(super) fn run(place: Place, form: Form) -> ExitCode {
     let printed = match &asked {
         Ok(report) if form.json => print_json(report),
         Ok(report) => print(&text(report, Paint::of_stdout())),
-        Err(error) if form.json && error.is::<ClientError>() => print_json(&json!({
-            "schema": 1,
-            "health": Health::Down,
-            "reasons": [error.to_string()],
-        })),
+        Err(error) if form.json && error.is::<ClientError>() => print_json(&Absent {
+            schema: Schema,
+            health: Health::Down,
+            reasons: [error.to_string()],
+        }),
         Err(error) => {
             complain(error);
             Ok(())

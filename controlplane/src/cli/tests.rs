@@ -3,6 +3,8 @@ use sixwire_proto::join::Token;
 use sixwire_proto::keys::SecretKey;
 
 use super::*;
+use crate::daemon::api::{DownReport, Query, Report, Request, Server};
+use crate::daemon::store::Lock;
 
 /// What a command says when it fails, with everything in a directory of its own.
 fn failure(arguments: &[&str]) -> String {
@@ -106,5 +108,54 @@ fn a_mistake_in_the_configuration_stops_every_command() {
         let cli = Cli::try_parse_from(["sixwire", command, &config]).unwrap();
         let error = execute(cli).unwrap_err().to_string();
         assert!(error.contains("line 2: rundir: no such key \"rundir\"; did you mean run_dir?"));
+    }
+}
+
+#[test]
+fn a_wrong_variable_is_told_from_a_wrong_flag() {
+    let given = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+    let variable = |flag, line| variable_of(flag, &given(line));
+    let expected = Some("SIXWIRE_TUNNELS_PORTS".to_owned());
+    assert_eq!(variable("--tunnels-ports <FIRST-LAST>", "sixwire up --table=1"), expected);
+    assert_eq!(variable("--tunnels-ports <FIRST-LAST>", "sixwire up --tunnels-ports=1"), None);
+    assert_eq!(variable("[STRING]", "sixwire join"), None);
+}
+
+/// A daemon that is asked to go down once, in the order every daemon has to keep: the answer, the
+/// socket, the lock.
+async fn stop_when_asked(run_dir: PathBuf, left_behind: Vec<String>) {
+    let lock = Lock::take(&run_dir).unwrap();
+    let server = Server::open(&run_dir).unwrap();
+    let (queries, mut asked) = tokio::sync::mpsc::channel(1);
+    let serving = tokio::spawn(async move { server.serve(queries).await });
+    let Query { request, answer } = asked.recv().await.unwrap();
+    assert_eq!(request, Request::Down);
+    answer.send(Report::Down(DownReport { left_behind, ..DownReport::default() })).unwrap();
+    drop(asked);
+    serving.await.unwrap();
+    drop(lock);
+}
+
+#[tokio::test]
+async fn down_returns_once_the_daemon_has_ended() {
+    for (left_behind, failure) in [
+        (vec![], None),
+        (
+            vec!["sw-01234567: busy".to_owned()],
+            Some("stopped, but not all of it could be removed: sw-01234567: busy"),
+        ),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let run_dir = dir.path().join("run");
+        let daemon = tokio::spawn(stop_when_asked(run_dir.clone(), left_behind));
+        while !crate::daemon::api::socket_path(&run_dir).exists() {
+            tokio::task::yield_now().await;
+        }
+        let argument = format!("--run-dir={}", run_dir.display());
+        let cli = Cli::try_parse_from(["sixwire", "down", &argument]).unwrap();
+        let done = tokio::task::spawn_blocking(move || execute(cli)).await.unwrap();
+        assert_eq!(done.err().map(|error| error.to_string()).as_deref(), failure);
+        assert!(Lock::take(&run_dir).is_ok(), "it is free");
+        daemon.await.unwrap();
     }
 }

@@ -1,9 +1,7 @@
 //! Puts a node together from its configuration, its state directory and what the kernel has.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::DirBuilder;
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::fs::DirBuilderExt as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context as _;
@@ -13,17 +11,20 @@ use sixwire_proto::babel::RouteKey as BabelRoute;
 use sixwire_proto::certificate::Role;
 use sixwire_proto::link::LinkId;
 use sixwire_proto::metric::Metric;
+use sixwire_proto::prefix::Prefix;
+use sixwire_proto::router_id::RouterId;
 use sixwire_proto::seed::Seed;
 use sixwire_proto::seqno::Seqno;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tracing::{error, info, warn};
 
-use super::api::Server;
+use super::api::{Query, Server};
 use super::babel_socket::BabelSocket;
 use super::clock::{Clock, Reading};
 use super::config::{Config, Wireguard};
-use super::identity::Identity;
+use super::echo::Echo;
+use super::join::Membership as Papers;
 use super::kernel_events::KernelWatch;
 use super::kernel_routes::{Drift, KernelRoutes};
 use super::mailbox::Mailbox;
@@ -46,7 +47,8 @@ use crate::tunnel::{Params as TunnelParams, Service, Tunnels};
 /// Who the node is and where it keeps things: the ground for everything else.
 pub(super) struct Foundation<'a> {
     config: &'a Config,
-    identity: Identity,
+    papers: Papers,
+    node: RouterId,
     store: Store,
     calendar: Arc<Mutex<Clock>>,
     monotonic: Monotonic,
@@ -86,15 +88,25 @@ impl<'a> Foundation<'a> {
     /// What is missing or damaged, and what to do about it.
     pub(super) fn lay(config: &'a Config) -> anyhow::Result<Self> {
         let store = Store::open(&config.state_dir)?;
-        let locks = [store.lock()?, Lock::take(make_run_dir(config)?)?];
-        let identity = Identity::load(&store)?;
-        let Identity { node, certificate, state, .. } = &identity;
+        let locks = [store.lock()?, Lock::take(&config.run_dir)?];
+        let papers = Papers::load(&store)?.context(
+            "this machine has not joined a network: run `sixwire join STRING` with a join string \
+             from the registry",
+        )?;
+        let Papers { certificate, state, .. } = &papers;
+        let node = certificate.router_id();
+        anyhow::ensure!(
+            certificate.node == papers.key.public(),
+            "the key and the certificate in {} belong to different nodes: restore both from one \
+             backup, or remove the directory and join again",
+            store.dir().display()
+        );
         info!(%node, name = certificate.name, network = %state.prefix, "starting");
         let mut calendar = Clock::new(store.clock_floor().unwrap_or_default(), Reading::take());
         calendar.raise(state.issued, Reading::take());
         let calendar = Arc::new(Mutex::new(calendar));
         let monotonic = Monotonic::start();
-        Ok(Self { config, identity, store, calendar, monotonic, locks })
+        Ok(Self { config, papers, node, store, calendar, monotonic, locks })
     }
 
     /// Starts every task.
@@ -119,7 +131,12 @@ impl<'a> Foundation<'a> {
         let refused = writer.refused();
         spawn(&mut tasks, "kernel writer", writer.run());
         spawn(&mut tasks, "routing", self.routing(&mut wires)?.run());
-        let driver = self.tunnels(&kernel, &community, &mut wires)?;
+        let accepted = native
+            .iter()
+            .filter(|(_, (interface, _))| !interface.accept.is_empty())
+            .map(|(link, (interface, _))| (*link, interface.accept.clone()))
+            .collect();
+        let driver = self.tunnels((&kernel, accepted), &community, &mut wires)?;
         let adopted = std::mem::take(&mut kernel.adopted.tunnels);
         spawn(&mut tasks, "tunnel", driver.run(adopted));
         self.watch(&mut tasks, &wires, (kernel.events, &kernel.dataplane, kernel.ground.clone()));
@@ -132,7 +149,7 @@ impl<'a> Foundation<'a> {
             (community.signalling.clone(), wires.tunnels.0.clone(), self.monotonic),
         );
         spawn(&mut tasks, "signalling", served);
-        let queries = self.api(&mut tasks)?;
+        let (queries, api) = self.api()?;
 
         self.announce(&wires, &links).await;
         let reporter = Reporter {
@@ -155,6 +172,7 @@ impl<'a> Foundation<'a> {
             signalling: community.signalling,
             reporter,
             queries,
+            api,
             tasks,
             _locks: self.locks,
         })
@@ -165,7 +183,7 @@ impl<'a> Foundation<'a> {
         let shortcomings = self.enable_forwarding();
         let program = std::env::current_exe().context("cannot find our own program file")?;
         let run_dir = self.config.run_dir.clone();
-        let arguments = vec!["wireguard-helper".into(), "--run-dir".into(), run_dir.clone().into()];
+        let arguments = vec!["wireguard-helper".into(), run_dir.clone().into()];
         let mut options = Options::new(run_dir, program, arguments);
         options.table = self.config.table;
         options.address_interface = self.config.address_interface.parse()?;
@@ -176,9 +194,9 @@ impl<'a> Foundation<'a> {
         };
         let (dataplane, events) = Dataplane::open(options).await?;
         let ground = OwnGround {
-            node: self.identity.node,
-            addresses: BTreeSet::from([self.identity.certificate.prefix.node_address()]),
-            unreachable: BTreeSet::from([self.identity.state.prefix]),
+            node: self.node,
+            addresses: BTreeSet::from([self.papers.certificate.prefix.node_address()]),
+            unreachable: BTreeSet::from([self.papers.state.prefix]),
         };
         let adopted = ground.reconcile(&dataplane).await?;
         info!(
@@ -192,7 +210,7 @@ impl<'a> Foundation<'a> {
 
     /// Makes the kernel forward, if this node is one that does.
     fn enable_forwarding(&self) -> Vec<String> {
-        if !self.identity.certificate.has(Role::Transit) {
+        if !self.papers.certificate.has(Role::Transit) {
             return Vec::new();
         }
         let problems = [forwarding::enable_ipv6(), forwarding::enable_ipv4()];
@@ -205,9 +223,12 @@ impl<'a> Foundation<'a> {
     }
 
     fn community(&self, wires: &Wires) -> anyhow::Result<Community> {
-        let Identity { key, network, chain, state, state_chain, .. } = &self.identity;
-        let papers =
-            Membership { root: network.root, certificate: chain.clone(), state: state.clone() };
+        let Papers { key, network, certificate_chain, state, state_chain, .. } = &self.papers;
+        let papers = Membership {
+            root: network.root,
+            certificate: certificate_chain.clone(),
+            state: state.clone(),
+        };
         let papers = watch::Sender::new(Arc::new(papers));
         let ports = |ip: &IpAddr| SocketAddr::new(*ip, self.config.signalling.port);
         let (signalling, requests) = Signalling::bind(signalling::Config {
@@ -247,13 +268,13 @@ impl<'a> Foundation<'a> {
         let store = self.store.clone();
         let seqno = store.seqno().unwrap_or_default().next();
         store.save_seqno(seqno)?;
-        let network = &self.identity.state.parameters;
+        let network = &self.papers.state.parameters;
         let own = &self.config.babel;
         let params = Params {
             hello_interval: own.hello_interval.unwrap_or(network.hello_interval()),
             update_interval: own.update_interval.unwrap_or(network.update_interval()),
             origin_check: OriginCheck::Required,
-            ..Params::new(self.identity.node, seqno)
+            ..Params::new(self.node, seqno)
         };
         let babel = Babel::new(params, random_seed()?, self.monotonic.now());
         let socket = BabelSocket::bind().context(
@@ -271,24 +292,31 @@ impl<'a> Foundation<'a> {
             }),
         };
         let commands = wires.routing.1.take().context("routing is made once")?;
-        Ok(Routing::new(babel, (socket, self.monotonic), commands, outlets))
+        let identifier = u16::try_from(std::process::id() % 0x1_0000).unwrap_or_default();
+        let echo = Echo::open(identifier)
+            .inspect_err(|error| {
+                warn!(%error, "cannot ask the kernels of neighbours, so their restarts will look \
+                               like failures; grant CAP_NET_RAW");
+            })
+            .ok();
+        Ok(Routing::new(babel, (socket, echo, self.monotonic), commands, outlets))
     }
 
     fn tunnels(
         &self,
-        kernel: &Kernel,
+        (kernel, accepted): (&Kernel, BTreeMap<LinkId, Vec<Prefix>>),
         community: &Community,
         wires: &mut Wires,
     ) -> anyhow::Result<TunnelDriver> {
         let Config { signalling, tunnels, .. } = self.config;
-        let mut params = TunnelParams::new(self.identity.node);
+        let mut params = TunnelParams::new(self.node);
         params.ports = tunnels.ports.range();
         params.preferred.clone_from(&tunnels.preferred);
         if signalling.dial_only {
             params.service = Service::DialOnly;
         }
         let context = TunnelContext {
-            own: self.identity.node,
+            own: self.node,
             dataplane: Arc::clone(&kernel.dataplane),
             signalling: community.signalling.clone(),
             members: Arc::clone(&community.members),
@@ -297,6 +325,7 @@ impl<'a> Foundation<'a> {
             advertised: signalling.addresses.clone(),
             signalling_port: signalling.port,
             counts: CountOverride { dialled: tunnels.dialled, served: tunnels.served },
+            accepted,
         };
         let core = Tunnels::new(params, random_seed()?, self.monotonic.now());
         let commands = wires.tunnels.1.take().context("the tunnel driver is made once")?;
@@ -321,21 +350,17 @@ impl<'a> Foundation<'a> {
         spawn(tasks, "kernel watch", watch.run());
     }
 
-    fn api(
-        &self,
-        tasks: &mut JoinSet<&'static str>,
-    ) -> anyhow::Result<mpsc::Receiver<super::api::Query>> {
+    fn api(&self) -> anyhow::Result<(mpsc::Receiver<Query>, JoinHandle<()>)> {
         let run_dir = &self.config.run_dir;
         let server = Server::open(run_dir)
             .with_context(|| format!("cannot open the local API in {}", run_dir.display()))?;
         let (sender, queries) = mpsc::channel(COMMANDS);
-        spawn(tasks, "local API", async move { server.serve(sender).await });
-        Ok(queries)
+        Ok((queries, tokio::spawn(async move { server.serve(sender).await })))
     }
 
     /// Tells the routing engine what is ours and which links were there before us.
     async fn announce(&self, wires: &Wires, links: &[(LinkId, crate::babel::LinkParams)]) {
-        let own = BabelRoute::to(self.identity.certificate.prefix);
+        let own = BabelRoute::to(self.papers.certificate.prefix);
         // The routing task runs already, and ends only with the daemon.
         let _ = wires.routing.0.send(routing::Command::Originate(own, Metric::ZERO)).await;
         for (link, params) in links {
@@ -372,16 +397,6 @@ fn spawn(
         task.await;
         name
     });
-}
-
-fn make_run_dir(config: &Config) -> anyhow::Result<&std::path::Path> {
-    let dir = config.run_dir.as_path();
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .with_context(|| format!("cannot make the directory {}", dir.display()))?;
-    Ok(dir)
 }
 
 /// The start of a core's choices: different on every node and at every start.

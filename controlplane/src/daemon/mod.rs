@@ -5,7 +5,7 @@ mod assembly;
 mod babel_socket;
 pub mod clock;
 pub mod config;
-mod identity;
+mod echo;
 pub mod join;
 mod kernel_events;
 mod kernel_routes;

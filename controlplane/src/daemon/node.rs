@@ -6,8 +6,8 @@ use std::sync::Arc;
 use sixwire_dataplane::Dataplane;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinSet;
-use tracing::info;
+use tokio::task::{JoinHandle, JoinSet};
+use tracing::{info, warn};
 
 use super::api::Query;
 use super::api::report::{DownReport, Report, Schema};
@@ -27,6 +27,8 @@ pub(super) struct Node {
     pub(super) signalling: Signalling,
     pub(super) reporter: Reporter,
     pub(super) queries: mpsc::Receiver<Query>,
+    /// Serves the local API until nobody receives its queries any more.
+    pub(super) api: JoinHandle<()>,
     /// Each returns its name when it ends, which none does by itself.
     pub(super) tasks: JoinSet<&'static str>,
     /// Held as long as the node runs.
@@ -89,5 +91,9 @@ impl Node {
         self.signalling.stop().await;
         // Nobody may wait for it any more.
         let _ = query.answer.send(Report::Down(DownReport { schema: Schema, left_behind }));
+        drop(self.queries);
+        if let Err(error) = self.api.await {
+            warn!(%error, "the local API failed");
+        }
     }
 }

@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, info, warn};
 
 use super::babel_socket::{BabelSocket, Received};
+use super::echo::Echo;
 use super::mailbox::Mailbox;
 use super::monotonic::Monotonic;
 use crate::babel::{Babel, Event, Input, LinkParams, Output, Target};
@@ -87,6 +88,7 @@ pub(super) struct SelectedRoute {
 pub(super) struct Routing {
     babel: Babel,
     socket: BabelSocket,
+    echo: Option<Echo>,
     clock: Monotonic,
     commands: mpsc::Receiver<Command>,
     outlets: Outlets,
@@ -113,13 +115,14 @@ impl Routing {
     #[must_use]
     pub(super) fn new(
         babel: Babel,
-        (socket, clock): (BabelSocket, Monotonic),
+        (socket, echo, clock): (BabelSocket, Option<Echo>, Monotonic),
         commands: mpsc::Receiver<Command>,
         outlets: Outlets,
     ) -> Self {
         Self {
             babel,
             socket,
+            echo,
             clock,
             commands,
             outlets,
@@ -136,6 +139,8 @@ impl Routing {
         loop {
             let deadline = self.babel.next_deadline();
             tokio::select! {
+                // Packets that have come go before deadlines: a stall of ours is no silence of theirs.
+                biased;
                 command = self.commands.recv() => match command {
                     None => return,
                     Some(Command::Shutdown(done)) => {
@@ -147,6 +152,7 @@ impl Routing {
                     Some(command) => self.command(command),
                 },
                 received = self.socket.receive(&mut buffer) => self.received(received, &mut buffer),
+                answer = answer(self.echo.as_ref()) => self.answered(answer),
                 () = self.clock.sleep_until(deadline) => self.input(Input::Deadline),
             }
         }
@@ -194,6 +200,24 @@ impl Routing {
         }
     }
 
+    fn answered(&mut self, answer: std::io::Result<(LinkId, Ipv6Addr)>) {
+        match answer {
+            Ok((link, neighbour)) => self.input(Input::Answered { link, neighbour }),
+            Err(error) => {
+                self.count("receive_error");
+                debug!(%error, "receiving an echo reply failed");
+            }
+        }
+    }
+
+    fn probe(&mut self, link: LinkId, neighbour: Ipv6Addr) {
+        let Some(echo) = &self.echo else { return };
+        if let Err(error) = echo.ask(link, neighbour) {
+            self.count("send_error");
+            debug!(%link, %neighbour, %error, "sending an echo request failed");
+        }
+    }
+
     fn packet(&mut self, received: Received, buffer: &[u8]) {
         // RFC 8966 §4: a packet from another port is ignored.
         if received.source.port() != PORT {
@@ -232,12 +256,13 @@ impl Routing {
                     news.origins_wanted.insert(router_id, (link, neighbour));
                 });
             }
+            Output::Probe { link, neighbour } => self.probe(link, neighbour),
             Output::Event(event) => self.event(event),
         }
     }
 
     fn event(&mut self, event: Event) {
-        info!(target: "babel", "{event}");
+        info!("{event}");
         match event {
             Event::NeighbourUp { link, neighbour, cost }
             | Event::NeighbourCost { link, neighbour, cost } => {
@@ -252,7 +277,8 @@ impl Routing {
                     news.neighbours.insert((link, neighbour), None);
                 });
             }
-            Event::Starved { .. } | Event::SeqnoAhead { .. } => {}
+            Event::NeighbourRestarted { .. } | Event::Starved { .. } | Event::SeqnoAhead { .. } => {
+            }
         }
     }
 
@@ -311,6 +337,14 @@ impl Routing {
 
     fn count(&mut self, what: &'static str) {
         *self.counters.entry(what).or_default() += 1;
+    }
+}
+
+/// The next answer of a neighbour's kernel; none ever where nobody can be asked.
+async fn answer(echo: Option<&Echo>) -> std::io::Result<(LinkId, Ipv6Addr)> {
+    match echo {
+        Some(echo) => echo.answer().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -5,9 +5,11 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::StreamExt as _;
+use futures_util::stream::BoxStream;
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::link::LinkMessage;
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use netlink_proto::ConnectionHandle;
 use netlink_proto::sys::protocols::NETLINK_ROUTE;
 use netlink_proto::sys::{AsyncSocket as _, SocketAddr};
 use nix::sys::socket::{setsockopt, sockopt};
@@ -71,12 +73,13 @@ pub enum KernelEvent {
 }
 
 /// The events of a data plane, in order. When they are not taken in time, the surplus is dropped and
-/// [`KernelEvent::Overrun`] stands for it.
+/// [`KernelEvent::Overrun`] stands for it. Watching ends when this is dropped.
 #[derive(Debug)]
 pub struct Events(mpsc::Receiver<KernelEvent>);
 
 impl Events {
-    /// The next event; `None` once the [`Dataplane`](crate::Dataplane) is gone.
+    /// The next event; `None` when there will be no more, because the kernel's socket failed and the
+    /// [`Dataplane`](crate::Dataplane) is gone. Can be cancelled without losing any.
     pub async fn next(&mut self) -> Option<KernelEvent> {
         self.0.recv().await
     }
@@ -113,28 +116,23 @@ pub(crate) async fn start(
     removing: Removing,
     events: mpsc::Sender<KernelEvent>,
 ) -> Result<(), Error> {
-    let failed = |error| Error::kernel("open a netlink socket for events", error);
-    let (mut connection, handle, mut messages) =
-        netlink_proto::new_connection::<RouteNetlinkMessage>(NETLINK_ROUTE).map_err(failed)?;
-    let socket = connection.socket_mut().socket_mut();
-    socket.bind(&SocketAddr::new(0, GROUPS)).map_err(failed)?;
-    // Without the privilege for more the default buffer serves, and overruns are told.
-    if setsockopt(socket, sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err() {
-        tracing::warn!("cannot enlarge the receive buffer of kernel events");
-    }
-    tokio::spawn(connection);
+    let mut subscription = Subscription::open()?;
     let known = links(requests).await?.into_iter().map(|l| (l.id, (l.name, l.state))).collect();
     let mut watcher = Watcher { own_port: requests.port(), table, removing, known };
     let listener = events.clone();
+    let mut outbox = Outbox { events, lost: false };
     tokio::spawn(async move {
-        // The handle keeps the connection open.
-        let _handle = handle;
-        let mut outbox = Outbox { events, lost: false };
         loop {
             tokio::select! {
-                message = messages.next() => match message {
+                message = subscription.messages.next() => match message {
                     Some((message, _)) => outbox.put(watcher.event(&message)),
-                    None => return outbox.put(Some(KernelEvent::Overrun)),
+                    None => match Subscription::open() {
+                        Ok(anew) => {
+                            subscription = anew;
+                            outbox.put(Some(KernelEvent::Overrun));
+                        }
+                        Err(error) => return tracing::error!("kernel events end: {error}"),
+                    },
                 },
                 () = outbox.tell_loss(), if outbox.lost => {}
                 () = listener.closed() => return,
@@ -142,6 +140,28 @@ pub(crate) async fn start(
         }
     });
     Ok(())
+}
+
+/// A connection that gets events; its handle keeps it open.
+struct Subscription {
+    messages: BoxStream<'static, (NetlinkMessage<RouteNetlinkMessage>, SocketAddr)>,
+    _handle: ConnectionHandle<RouteNetlinkMessage>,
+}
+
+impl Subscription {
+    fn open() -> Result<Self, Error> {
+        let failed = |error| Error::kernel("open a netlink socket for events", error);
+        let (mut connection, handle, messages) =
+            netlink_proto::new_connection(NETLINK_ROUTE).map_err(failed)?;
+        let socket = connection.socket_mut().socket_mut();
+        socket.bind(&SocketAddr::new(0, GROUPS)).map_err(failed)?;
+        // Without the privilege for more the default buffer serves, and overruns are told.
+        if setsockopt(socket, sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err() {
+            tracing::warn!("cannot enlarge the receive buffer of kernel events");
+        }
+        tokio::spawn(connection);
+        Ok(Self { messages: messages.boxed(), _handle: handle })
+    }
 }
 
 struct Outbox {
@@ -230,3 +250,49 @@ const GROUPS: u32 = 1 | 1 << 4 | 1 << 6 | 1 << 8 | 1 << 10;
 const RECEIVE_BUFFER: usize = 32 << 20;
 /// Events that wait for the daemon.
 const QUEUE: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use netlink_packet_route::link::{LinkAttribute, LinkFlags};
+
+    use super::*;
+
+    fn link(flags: LinkFlags) -> LinkMessage {
+        let mut message = LinkMessage::default();
+        message.header.index = 7;
+        message.header.flags = flags;
+        message.attributes.push(LinkAttribute::IfName("eth0".to_owned()));
+        message
+    }
+
+    fn told(watcher: &mut Watcher, message: RouteNetlinkMessage) -> Option<KernelEvent> {
+        watcher.event(&NetlinkMessage::from(message))
+    }
+
+    #[test]
+    fn a_link_is_told_when_its_state_changes_and_once() {
+        let table = Table { table: 254, protocol: 42 };
+        let removing = Removing::default();
+        let known = BTreeMap::new();
+        let mut watcher = Watcher { own_port: 1, table, removing: removing.clone(), known };
+        let (id, name): (_, IfName) = (LinkId(7), "eth0".parse().unwrap());
+        let up = || RouteNetlinkMessage::NewLink(link(LinkFlags::Up | LinkFlags::LowerUp));
+        let down = || RouteNetlinkMessage::NewLink(link(LinkFlags::Up));
+        let is_up = KernelEvent::LinkUp { link: id, name: name.clone() };
+        let is_down = KernelEvent::LinkDown { link: id, name: name.clone() };
+        assert_eq!(told(&mut watcher, down()), None);
+        assert_eq!(told(&mut watcher, up()), Some(is_up.clone()));
+        assert_eq!(told(&mut watcher, up()), None);
+        assert_eq!(told(&mut watcher, down()), Some(is_down));
+        let mut left_bridge = link(LinkFlags::empty());
+        left_bridge.header.interface_family = AddressFamily::Bridge;
+        assert_eq!(told(&mut watcher, RouteNetlinkMessage::DelLink(left_bridge)), None);
+        let deleted = || RouteNetlinkMessage::DelLink(link(LinkFlags::empty()));
+        let is_gone = KernelEvent::LinkGone { link: id, name };
+        assert_eq!(told(&mut watcher, deleted()), Some(is_gone));
+        assert_eq!(told(&mut watcher, up()), Some(is_up));
+        removing.insert(id);
+        assert_eq!(told(&mut watcher, down()), None);
+        assert_eq!(told(&mut watcher, deleted()), None);
+    }
+}

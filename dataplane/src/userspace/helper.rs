@@ -6,6 +6,7 @@ use std::io::{self, Write as _};
 use std::path::Path;
 use std::sync::Arc;
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::setsid;
 use tokio::io::{AsyncWriteExt as _, BufReader};
@@ -37,6 +38,9 @@ pub fn helper_main(run_dir: &Path) -> Result<(), Error> {
 async fn serve(run_dir: &Path) -> io::Result<()> {
     // Fails only for the leader of a session, which needs no other.
     let _ = setsid();
+    // A thousand interfaces need four thousand descriptors; the usual limit is 1024.
+    let _ = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
     umask(Mode::from_bits_truncate(0o077));
     let mut hangup = signal(SignalKind::hangup())?;
     protocol::make_run_dir(run_dir)?;
@@ -133,6 +137,10 @@ impl Helper {
                 Answer::default()
             }
             Request::List => Answer { error: None, names: devices.keys().cloned().collect() },
+            Request::Unknown => Answer {
+                error: Some("it is too old for this request; `sixwire down`, then up".to_owned()),
+                ..Answer::default()
+            },
             Request::Stop => {
                 stop_all(std::mem::take(&mut *devices)).await;
                 Answer::default()
@@ -163,7 +171,7 @@ async fn create(
     Ok(())
 }
 
-/// Connections at a time; the daemon uses two.
-const CONNECTIONS: usize = 16;
+/// Connections at a time; the daemon uses two, and one for each removal under way.
+const CONNECTIONS: usize = 64;
 /// Interfaces at a time: 150 KB and 4 descriptors each.
 const DEVICES: usize = 1000;

@@ -24,6 +24,9 @@ pub(super) enum Request {
     List,
     /// Delete all and end.
     Stop,
+    /// Of a newer daemon.
+    #[serde(other)]
+    Unknown,
 }
 
 /// An answer.
@@ -76,3 +79,19 @@ pub(super) async fn read<T: DeserializeOwned>(
 
 /// Octets; the names of 3000 interfaces.
 const LONGEST_LINE: u64 = 64 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_keep_their_form_and_unknown_ones_are_told_from_noise() {
+        let parse = serde_json::from_str::<Request>;
+        let create = r#"{"op":"create","name":"sw-1","mtu":1420}"#;
+        assert!(matches!(parse(create), Ok(Request::Create { mtu: 1420, .. })));
+        assert!(matches!(parse(r#"{"op":"stop","more":1}"#), Ok(Request::Stop)));
+        assert!(matches!(parse(r#"{"op":"rename"}"#), Ok(Request::Unknown)));
+        assert!(parse(r#"{"op":"create","name":"a/b","mtu":1420}"#).is_err());
+        assert_eq!(line(&Request::List).unwrap(), b"{\"op\":\"list\"}\n");
+    }
+}

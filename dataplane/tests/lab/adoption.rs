@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use sixwire_dataplane::model::{Change, Role};
-use sixwire_dataplane::{Choice, Error};
+use sixwire_dataplane::{Backend, Choice, Dataplane, Error};
 
 use crate::node::Node;
 use crate::tunnels::{index, pair};
@@ -45,6 +45,24 @@ fn what_carries_tunnels_is_kept_by_an_automatic_choice() {
     let (again, _) = a.open_with(options);
     assert_eq!(again.backend(), data.backend());
     a.down(&again);
+}
+
+#[test]
+fn an_automatic_choice_prefers_the_kernel_where_it_can() {
+    let a = Node::start(17);
+    let with = |wireguard| {
+        let mut options = a.options();
+        options.wireguard = wireguard;
+        a.run(move || async move { Dataplane::open(options).await.map(|(data, _)| data.backend()) })
+    };
+    let kernel = with(Choice::Kernel);
+    let expected = match &kernel {
+        Ok(backend) => *backend,
+        Err(Error::NoKernelWireGuard) => Backend::Embedded,
+        Err(error) => panic!("{error}"),
+    };
+    assert_eq!(with(Choice::Auto).unwrap(), expected);
+    assert!(!a.sh("ip -o link").contains("sw-"), "the probe is gone");
 }
 
 #[test]

@@ -6,6 +6,7 @@
 
 mod adoption;
 mod events;
+mod forwarding;
 mod node;
 mod ownership;
 mod routes;

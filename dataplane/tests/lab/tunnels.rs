@@ -86,6 +86,11 @@ fn packets_pass_between_two_nodes_and_nothing_is_left_to_do() {
     assert_eq!(peer.endpoint, Some(pair.b.cable_endpoint()));
     assert!(peer.handshake_age.is_some_and(|age| age < Duration::from_secs(60)), "{peer:?}");
     assert!(peer.rx_bytes > 0 && peer.tx_bytes > 0, "{peer:?}");
+    for parameter in ["accept_ra", "accept_redirects"] {
+        let path = format!("/proc/sys/net/ipv6/conf/{}/{parameter}", pair.name);
+        let value = pair.a.run(move || async move { std::fs::read_to_string(path).unwrap() });
+        assert_eq!(value.trim(), "0", "{parameter}: a peer is no router of ours");
+    }
     let mut desired = pair.desired[0].clone();
     desired.routes = pair.a.run({
         let data = Arc::clone(&pair.data[0]);
@@ -154,6 +159,18 @@ fn a_taken_port_is_named_and_nothing_is_left_behind() {
 }
 
 #[test]
+fn an_mtu_below_what_ipv6_needs_is_refused() {
+    let a = Node::start(10);
+    let (data, _) = a.open();
+    let (name, mut tunnel) = a.tunnel_to_stranger(11);
+    tunnel.mtu = 1279;
+    let refused = a.apply(&data, Change::CreateTunnel(name, tunnel));
+    assert!(matches!(refused, Err(Error::SmallMtu { mtu: 1279, .. })), "{refused:?}");
+    a.down(&data);
+    assert!(!a.sh("ip -o link").contains("sw-"));
+}
+
+#[test]
 fn a_living_tunnel_keeps_its_port_when_the_new_one_is_taken() {
     let pair = pair([8, 9]);
     pair.echoes();
@@ -180,6 +197,16 @@ fn forty_tunnels_of_one_node() {
     }));
     a.reconcile(&data, &desired);
     assert_eq!(a.planned(&data, &desired), []);
+    if let Some(pid) = a.helper_pid() {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let number = |key: &str| -> u64 {
+            let line = status.lines().find_map(|line| line.strip_prefix(key)).unwrap();
+            line.split_whitespace().next().unwrap().parse().unwrap()
+        };
+        println!("helper with 40 interfaces: {} KiB", number("VmRSS:"));
+        assert_eq!(number("Threads:"), 1);
+        assert!(number("VmRSS:") < 30_000, "{status}");
+    }
     a.down(&data);
     assert_eq!(a.sh("ip -o link").matches("sw-").count(), 0);
 }

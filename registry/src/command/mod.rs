@@ -2,6 +2,7 @@
 
 mod init;
 mod node;
+mod parameters;
 mod serve;
 mod token;
 mod ttl;
@@ -41,6 +42,9 @@ enum Command {
     /// List and revoke nodes
     #[command(subcommand)]
     Node(node::NodeCommand),
+    /// Show and change what all nodes agree on
+    #[command(subcommand)]
+    Parameters(parameters::ParametersCommand),
 }
 
 /// Does what the command line says.
@@ -55,6 +59,7 @@ pub fn run(line: CommandLine) -> Result<(), Error> {
         Command::Serve => serve::run(config),
         Command::Token(command) => command.run(&config.directory),
         Command::Node(command) => command.run(&config.directory),
+        Command::Parameters(command) => command.run(&config.directory),
     }
 }
 

@@ -127,6 +127,7 @@ fn nodes(registrar: &mut Registrar) -> Result<Vec<ListedNode>, Error> {
             tags: certificate.tags,
         });
     }
+    listed.sort_by_key(|node| node.prefix);
     Ok(listed)
 }
 

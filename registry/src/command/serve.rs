@@ -7,7 +7,7 @@ use super::start_log;
 use crate::Error;
 use crate::config::Config;
 use crate::listener::Stop;
-use crate::server::{Server, ServerConfiguration, stop_on_signal};
+use crate::server::{Server, ServerConfiguration, StopSignals};
 
 pub(super) fn run(config: Config) -> Result<(), Error> {
     let config = start_log(config);
@@ -21,12 +21,13 @@ pub(super) fn run(config: Config) -> Result<(), Error> {
 
 async fn serve(config: Config) -> Result<(), Error> {
     let Config { directory, listen, tls, .. } = config;
+    let signals = StopSignals::catch();
     let server = Server::open(ServerConfiguration { directory, listen, tls }).await?;
     for address in server.addresses()? {
         info!(%address, "listening");
     }
     let (stop, stopped) = watch::channel(Stop::NotYet);
-    let signals = tokio::spawn(stop_on_signal(stop));
+    let signals = tokio::spawn(signals.pass_on(stop));
     let outcome = server.serve(stopped).await;
     signals.abort();
     info!("stopped");

@@ -31,7 +31,6 @@ struct Registry {
 }
 
 /// All resources, to be served with a [`Source`] extension in each request.
-#[must_use]
 pub fn router(desk: Desk) -> Router {
     let registry = Registry { desk, throttle: Arc::default() };
     Router::new()

@@ -51,7 +51,7 @@ impl Transaction<'_> {
         row.map(node_row).transpose()
     }
 
-    /// All nodes, with the time they were last heard of, by prefix as text.
+    /// All nodes, with the time they were last heard of, oldest first.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -59,7 +59,7 @@ impl Transaction<'_> {
         let mut query = self.0.prepare(
             "SELECT certificate.chain, certificate.revoked, presence.seen FROM node \
              JOIN certificate ON certificate.serial = node.serial \
-             LEFT JOIN presence ON presence.node = node.key ORDER BY node.prefix",
+             LEFT JOIN presence ON presence.node = node.key ORDER BY node.joined, node.key",
         )?;
         let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
         rows.map(|row| {

@@ -13,7 +13,7 @@ mod tokens;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode as SqliteCode, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode as SqliteCode, OpenFlags, TransactionBehavior};
 
 pub use certificates::Holder;
 pub use network::Network;
@@ -33,7 +33,10 @@ pub struct Transaction<'a>(rusqlite::Transaction<'a>);
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The file cannot be opened.
-    #[error("cannot open the database {}: {cause}", path.display())]
+    #[error(
+        "cannot open the database {}: {cause}; see that it is there, that this user may write it, \
+         and that its disk has room", path.display()
+    )]
     Open {
         /// The file.
         path: PathBuf,
@@ -55,7 +58,7 @@ pub enum StoreError {
     #[error("the database is locked by another program for longer than {} s", BUSY_TIMEOUT.as_secs())]
     Locked,
     /// No room to write.
-    #[error("the database cannot grow: {0}; make room on its disk")]
+    #[error("the database cannot be written: {0}; make room on its disk")]
     Full(rusqlite::Error),
     /// Anything else.
     #[error("the database failed: {0}")]
@@ -63,38 +66,16 @@ pub enum StoreError {
 }
 
 /// How long a call waits for another program to finish with the database.
-pub const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+pub const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl Database {
-    /// Opens the file and brings its schema up to date.
+    /// Opens the file, which may be empty, and brings its schema up to date.
     ///
     /// # Errors
     /// [`StoreError`].
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        Self::with_flags(path, rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE)
-    }
-
-    /// Makes the file.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn create(path: &Path) -> Result<Self, StoreError> {
-        let flags =
-            rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE | rusqlite::OpenFlags::SQLITE_OPEN_CREATE;
-        Self::with_flags(path, flags)
-    }
-
-    /// Begins a transaction, waiting for others to end theirs.
-    ///
-    /// # Errors
-    /// [`StoreError::Locked`] and others.
-    pub fn begin(&mut self) -> Result<Transaction<'_>, StoreError> {
-        Ok(Transaction(self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?))
-    }
-
-    fn with_flags(path: &Path, flags: rusqlite::OpenFlags) -> Result<Self, StoreError> {
         let open = |cause| StoreError::Open { path: path.to_owned(), cause };
-        let flags = flags | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut connection = Connection::open_with_flags(path, flags).map_err(open)?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
         // A spent token must stay spent after a power cut: every commit reaches the disk.
@@ -103,6 +84,14 @@ impl Database {
         connection.pragma_update(None, "foreign_keys", "on")?;
         schema::upgrade(&mut connection)?;
         Ok(Self { connection })
+    }
+
+    /// Begins a transaction, waiting for others to end theirs.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] and others.
+    pub fn begin(&mut self) -> Result<Transaction<'_>, StoreError> {
+        Ok(Transaction(self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?))
     }
 }
 

@@ -12,7 +12,7 @@ fn ms(milliseconds: u64) -> Instant {
 fn send(sender: &mut Sender, now: Instant) -> Vec<Carried> {
     let mut carried = Vec::new();
     while let Some((key, waiting)) = sender.first() {
-        sender.pass(key, waiting);
+        sender.pass(key);
         carried.push(Carried { key, waiting, content: Content::Reachable });
     }
     let opaque = sender.next_opaque();
@@ -103,4 +103,57 @@ fn dumps_asked_for_are_spaced() {
     assert_eq!((sender.dump_position(), sender.wake()), (None, Some(ms(6000))));
     sender.start_asked_dump(ms(6000));
     assert!(sender.dump_position().is_some());
+}
+
+#[test]
+fn what_is_resent_from_an_old_dump_does_not_move_a_new_one() {
+    let mut sender = Sender::default();
+    sender.begin_dump(Receipt::Wanted, ms(0));
+    sender.pass(key(5));
+    let waiting = Waiting { reason: Reason::Dump, sent: 0 };
+    let opaque = sender.next_opaque();
+    let carried = vec![Carried { key: key(5), waiting, content: Content::Reachable }];
+    sender.launch(opaque, carried, ms(0));
+    sender.end_dump();
+    sender.begin_dump(Receipt::Wanted, ms(400));
+    assert_eq!(sender.resend_overdue(COPIES, ms(500)), (0, 1));
+    assert_eq!(sender.first(), Some((key(5), Waiting { reason: Reason::Dump, sent: 1 })));
+    sender.pass(key(5));
+    assert_eq!(sender.dump_position(), Some(None));
+}
+
+#[test]
+fn what_could_not_be_told_goes_with_the_next_dump() {
+    let mut sender = Sender::default();
+    sender.owe(key(9));
+    assert!(sender.owed.is_empty(), "nothing was told yet");
+    sender.begin_dump(Receipt::Wanted, ms(0));
+    sender.end_dump();
+    sender.enqueue(key(1), Reason::Change, ms(0));
+    send(&mut sender, ms(0));
+    sender.enqueue(key(2), Reason::Change, ms(0));
+    sender.suspend();
+    sender.owe(key(3));
+    assert_eq!((sender.wake(), sender.len()), (None, 0));
+    sender.begin_dump(Receipt::Wanted, ms(9000));
+    assert_eq!(sender.queue.keys().copied().collect::<Vec<_>>(), [key(1), key(2), key(3)]);
+}
+
+#[test]
+fn what_was_given_up_is_owed() {
+    let mut sender = Sender::default();
+    sender.begin_dump(Receipt::Wanted, ms(0));
+    sender.end_dump();
+    sender.enqueue(key(1), Reason::Change, ms(0));
+    let mut now = ms(0);
+    loop {
+        send(&mut sender, now);
+        now = sender.wake().unwrap();
+        if let (1, 0) = sender.resend_overdue(COPIES, now) {
+            break;
+        }
+    }
+    assert_eq!(sender.len(), 0);
+    sender.begin_dump(Receipt::Unneeded, now);
+    assert_eq!(sender.len(), 1);
 }

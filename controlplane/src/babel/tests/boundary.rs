@@ -26,7 +26,7 @@ fn forbidden(text: &str) -> Vec<String> {
         .filter_map(|line| line.trim().strip_prefix("mod ")?.strip_suffix(';'))
         .collect();
     let mut found = Vec::new();
-    for line in text.lines().map(str::trim).filter(|line| !line.starts_with("//")) {
+    for line in text.lines().map(str::trim) {
         let import = line.strip_prefix("pub use ").or_else(|| line.strip_prefix("use "));
         if let Some(path) = import {
             let first = path.split([':', ';', ' ']).next().unwrap_or_default();

@@ -236,3 +236,20 @@ fn a_lan_of_many_converges_by_multicast() {
     network.kill(0);
     network.converge(secs(15));
 }
+
+#[test]
+fn an_idle_network_says_little() {
+    let mut network = Network::grid(18, 5);
+    network.converge(secs(1));
+    network.run(secs(10));
+    let octets = |network: &mut Network| -> usize {
+        (0..network.wires()).map(|wire| network.wire_mut(wire).octets).sum()
+    };
+    let before = octets(&mut network);
+    let trace = network.trace.len();
+    network.run(secs(160));
+    let rate = (octets(&mut network) - before) / network.wires() / 160;
+    assert!(rate <= 100, "{rate} octets a second on a link, both ways");
+    assert!(!network.trace[trace..].contains("Route {"), "nothing changes");
+    assert!(!network.trace[trace..].contains("Seqno("), "no number moves");
+}

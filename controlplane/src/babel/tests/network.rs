@@ -250,6 +250,8 @@ impl Network {
             Output::OriginWanted { router_id, link, neighbour } => {
                 self.nodes[node].wanted.push((router_id, link, neighbour));
             }
+            // The kernels of this network answer nobody.
+            Output::Probe { .. } => {}
             Output::Event(event) => self.nodes[node].events.push(event),
         }
     }

@@ -149,6 +149,11 @@ impl Config {
                 format: keys.log.format.unwrap_or(LogFormat::Logfmt),
             },
         };
+        if config.state_dir == config.run_dir {
+            let problem = "the same as state_dir: what survives a reboot and what does not need \
+                           a directory each";
+            return Err(Rule::new("run_dir", problem));
+        }
         if config.tunnels.ports.contains(config.signalling.port) {
             let problem = format!(
                 "{} includes {}, the signalling port: change one of them",

@@ -147,6 +147,7 @@ fn mistakes_are_named_with_file_line_and_key() {
             "[log]\nformat = \"xml\"",
             "/node.toml, line 2: log.format: no such value \"xml\" (allowed: logfmt, json)",
         ),
+        ("state_dir = \"/a\"\nrun_dir = \"/a\"", "line 2: run_dir: the same as state_dir"),
         ("table = 255", "line 1: table: table 255 is the kernel's own (local): use 254 (main)"),
         ("table = -1", "line 1: table: -1 is no routing table: want 1 to 4294967295"),
         ("table = \"main\"", "line 1: table: invalid type: string \"main\""),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use serde::{Deserialize, Deserializer, de};
 use sixwire_proto::metric::Cost;
+use sixwire_proto::prefix::Prefix;
 
 /// What is wrong with a value, and what is allowed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -98,6 +99,9 @@ pub struct BabelInterface {
     /// Cost of its links.
     #[serde(default = "default_cost", deserialize_with = "link_cost")]
     pub cost: Cost,
+    /// Prefixes that routers without a certificate may announce there, and what lies inside.
+    #[serde(default)]
+    pub accept: Vec<Prefix>,
 }
 
 fn refuse<T>(problem: impl Into<String>) -> Result<T, ValueError> {
@@ -301,7 +305,7 @@ impl FromStr for BabelInterface {
             Some((name, cost)) => (name, Count::<1, 65534>::from_str(cost)?.0),
             None => (text, Self::DEFAULT_COST.0),
         };
-        Ok(Self { name: name.parse()?, cost: Cost(cost) })
+        Ok(Self { name: name.parse()?, cost: Cost(cost), accept: Vec::new() })
     }
 }
 

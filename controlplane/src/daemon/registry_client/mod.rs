@@ -136,7 +136,11 @@ impl RegistryClient {
     ) -> Result<T, RegistryError> {
         let exchange = async {
             let request = self.request(call, caller)?;
-            self.exchange(request).await
+            let tls = match caller {
+                Some(Caller { time, .. }) => tls::judged_at(&self.tls, time),
+                None => Arc::clone(&self.tls),
+            };
+            self.exchange(tls, request).await
         };
         let (status, body) = timeout(CALL_TIMEOUT, exchange)
             .await
@@ -166,13 +170,14 @@ impl RegistryClient {
 
     async fn exchange(
         &self,
+        tls: Arc<ClientConfig>,
         request: Request<Full<Bytes>>,
     ) -> Result<(StatusCode, Bytes), RegistryError> {
         let stream = connect::to_any(&self.host, self.port)
             .await
             .map_err(|reason| RegistryError::Unreachable { place: self.place(), reason })?;
         let name = tls::server_name(&self.host)?;
-        let stream = tokio_rustls::TlsConnector::from(Arc::clone(&self.tls))
+        let stream = tokio_rustls::TlsConnector::from(tls)
             .connect(name, stream)
             .await
             .map_err(|reason| RegistryError::of_handshake(self.place(), &reason))?;

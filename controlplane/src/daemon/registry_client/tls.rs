@@ -1,14 +1,17 @@
 //! TLS to the registry: by the pin of the join string, or by the authorities this machine trusts.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
+use rustls::time_provider::TimeProvider;
 use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use sha2::{Digest as _, Sha256};
 use sixwire_proto::join::TlsPin;
+use sixwire_proto::time::Timestamp;
 
 use super::RegistryError;
 
@@ -40,6 +43,24 @@ pub(super) fn by_authorities() -> Result<ClientConfig, RegistryError> {
         .with_root_certificates(roots)
         .with_no_client_auth();
     Ok(config)
+}
+
+/// The same TLS, with the dates of certificates judged by the node's own idea of the time: a
+/// system clock that lost its battery must not keep the node from the registry that corrects it.
+pub(super) fn judged_at(config: &ClientConfig, now: Timestamp) -> Arc<ClientConfig> {
+    let mut config = config.clone();
+    config.time_provider = Arc::new(Fixed(now));
+    Arc::new(config)
+}
+
+/// A clock that stands still, for the time of one handshake.
+#[derive(Debug)]
+struct Fixed(Timestamp);
+
+impl TimeProvider for Fixed {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(self.0.0)))
+    }
 }
 
 /// The host as TLS names it.

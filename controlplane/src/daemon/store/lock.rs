@@ -1,8 +1,8 @@
 //! One process for one directory.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::ErrorKind;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 /// A directory taken by this process until this is dropped, or the process ends however it ends.
@@ -34,11 +34,16 @@ pub enum LockError {
 }
 
 impl Lock {
-    /// Takes a directory at once, or not at all.
+    /// Takes a directory, which is made if it is missing, at once or not at all.
     ///
     /// # Errors
     /// [`LockError`].
     pub fn take(dir: &Path) -> Result<Self, LockError> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)
+            .map_err(|reason| LockError::Failed { path: dir.to_owned(), reason })?;
         let (path, file) = open(dir)?;
         match file.try_lock() {
             Ok(()) => Ok(Self { _file: file }),

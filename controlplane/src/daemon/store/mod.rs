@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use sixwire_proto::certificate::Chain;
 use sixwire_proto::join::{JoinString, TlsPin};
 use sixwire_proto::keys::{PublicKey, SecretKey};
-use sixwire_proto::peer::PeerRecord;
+use sixwire_proto::peer::{ADDRESS_LIMIT, PeerRecord};
 use sixwire_proto::seqno::Seqno;
 use sixwire_proto::time::Timestamp;
 
@@ -186,12 +186,17 @@ impl Store {
         self.hint(PEERS, |text| serde_json::from_str(text).ok()).unwrap_or_default()
     }
 
-    /// Keeps the first [`Self::PEER_LIMIT`] peers.
+    /// Keeps the first [`Self::PEER_LIMIT`] peers, with the first [`ADDRESS_LIMIT`] addresses each.
     ///
     /// # Errors
     /// [`StoreError`].
     pub fn save_peers(&self, peers: &[PeerRecord]) -> Result<(), StoreError> {
-        self.write_json(PEERS, &peers[..peers.len().min(Self::PEER_LIMIT)])
+        let bounded = |peer: &PeerRecord| PeerRecord {
+            node: peer.node,
+            addresses: peer.addresses.iter().take(ADDRESS_LIMIT).copied().collect(),
+        };
+        let kept: Vec<PeerRecord> = peers.iter().take(Self::PEER_LIMIT).map(bounded).collect();
+        self.write_json(PEERS, &kept)
     }
 
     /// The last seqno that was kept.

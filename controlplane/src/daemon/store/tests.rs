@@ -137,6 +137,9 @@ fn only_so_many_peers_are_kept() {
     let many: Vec<PeerRecord> = (0..300).map(peer).collect();
     store.save_peers(&many).unwrap();
     assert_eq!(store.peers(), many[..Store::PEER_LIMIT]);
+    let addresses = vec![([192, 0, 2, 1], 1).into(); ADDRESS_LIMIT + 1];
+    store.save_peers(&[PeerRecord { addresses, ..peer(0) }]).unwrap();
+    assert_eq!(store.peers()[0].addresses.len(), ADDRESS_LIMIT);
 }
 
 #[test]

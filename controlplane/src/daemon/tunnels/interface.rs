@@ -11,8 +11,8 @@ use sixwire_proto::router_id::RouterId;
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
-use super::{Context, TunnelDriver, routing};
-use crate::babel::LinkParams;
+use super::{TunnelDriver, routing};
+use crate::babel::{LinkParams, LinkStart};
 use crate::tunnel::{self, Adopted, CloseReason, Input, Notify};
 
 /// A tunnel whose interface exists.
@@ -68,7 +68,7 @@ impl TunnelDriver {
                 (their_port.unwrap_or_default(), self.context.signalling_port);
             let open = OpenTunnel { name, link, port, peers, their_port, signalling_port };
             self.open.insert(mark.node, open);
-            self.link_up(link).await;
+            self.link_up(link, LinkStart::Resumed).await;
         }
         self.input(Input::Adopt { tunnels: &tunnels }).await;
     }
@@ -99,7 +99,7 @@ impl TunnelDriver {
         };
         let (their_port, signalling_port) = (agreed.their_port, agreed.signalling_port);
         self.open.insert(node, OpenTunnel { name, link, port, peers, their_port, signalling_port });
-        self.link_up(link).await;
+        self.link_up(link, LinkStart::Fresh).await;
         if let Some((reply, half)) = agreed.answer {
             // A peer that went away comes back with a new request.
             let _ = reply.send(Answer::TunnelAnswer(half));
@@ -183,9 +183,8 @@ impl TunnelDriver {
         }
     }
 
-    async fn link_up(&self, link: LinkId) {
-        let Context { own, .. } = self.context;
-        let params = LinkParams::wired(own.link_local());
+    async fn link_up(&self, link: LinkId, start: LinkStart) {
+        let params = LinkParams { start, ..LinkParams::wired(self.context.own.link_local()) };
         self.command_routing(routing::Command::LinkUp(link, params)).await;
     }
 

@@ -14,6 +14,7 @@ use sixwire_dataplane::model::IfName;
 use sixwire_proto::link::LinkId;
 use sixwire_proto::metric::Cost;
 use sixwire_proto::peer::{Addresses, Answer, PEER_LIMIT, PeerRecord, Refusal, Request};
+use sixwire_proto::prefix::Prefix;
 use sixwire_proto::router_id::RouterId;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{info, warn};
@@ -54,6 +55,8 @@ pub(super) struct Context {
     pub(super) signalling_port: u16,
     /// Tunnel counts that hold in place of the network's.
     pub(super) counts: CountOverride,
+    /// What routers without a certificate may announce, by the link they are on.
+    pub(super) accepted: BTreeMap<LinkId, Vec<Prefix>>,
 }
 
 /// Tunnel counts from the configuration.
@@ -219,7 +222,11 @@ impl TunnelDriver {
             .await;
         }
         for (node, (link, address)) in news.origins_wanted {
-            if let Some(ask) = self.informant(link, address) {
+            if let Some(accepted) = self.context.accepted.get(&link) {
+                let origin = routing::Command::Origin(node, accepted.clone());
+                // The routing task ends only with the daemon.
+                let _ = self.context.routing.send(origin).await;
+            } else if let Some(ask) = self.informant(link, address) {
                 let Context { members, signalling, .. } = self.context.clone();
                 tokio::spawn(async move { members.origin_wanted(node, ask, &signalling).await });
             }
@@ -228,18 +235,18 @@ impl TunnelDriver {
 
     async fn neighbour(&mut self, link: LinkId, address: Ipv6Addr, cost: Option<Cost>) {
         let Some(node) = RouterId::from_link_local(address) else { return };
-        let in_tunnel = self.open.get(&node).is_some_and(|open| open.link == link);
-        let medium = if in_tunnel { Medium::Tunnel } else { Medium::Lan };
-        let up = cost.is_some_and(Cost::is_finite);
-        if in_tunnel {
-            let changed =
-                if up { self.neighbours.insert(node) } else { self.neighbours.remove(&node) };
-            if changed {
-                self.context.signalling.keep(self.neighbours.clone());
-            }
-            if changed && up {
-                self.greet(node);
-            }
+        // Neighbours on other links are no business of the tunnel manager's; those of a tunnel that
+        // was closed meanwhile neither.
+        if self.open.get(&node).is_none_or(|open| open.link != link) {
+            return;
+        }
+        let (medium, up) = (Medium::Tunnel, cost.is_some_and(Cost::is_finite));
+        let changed = if up { self.neighbours.insert(node) } else { self.neighbours.remove(&node) };
+        if changed {
+            self.context.signalling.keep(self.neighbours.clone());
+        }
+        if changed && up {
+            self.greet(node);
         }
         self.input(if up {
             Input::NeighbourUp { node, medium }
@@ -373,7 +380,7 @@ impl TunnelDriver {
                     }
                 });
             }
-            Output::Event(event) => info!(target: "tunnel", "{event}"),
+            Output::Event(event) => info!("{event}"),
             Output::Open { .. } | Output::Close { .. } => {
                 unreachable!("taken by the caller, which can wait")
             }

@@ -1,0 +1,72 @@
+//! Asks a neighbour's kernel whether the link still carries packets: ICMPv6 echo (RFC 4443 §4) to its
+//! link-local address. A daemon that is being restarted sends no Hellos; its kernel answers.
+
+use std::io;
+use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
+
+use sixwire_proto::link::LinkId;
+use socket2::{Domain, Protocol, SockFilter, Socket, Type};
+use tokio::net::UdpSocket;
+
+/// The socket of all echo requests. It hears echo replies only.
+#[derive(Debug)]
+pub(super) struct Echo {
+    socket: UdpSocket,
+    identifier: u16,
+}
+
+impl Echo {
+    /// Opens the socket; `identifier` tells its replies from those to other programs.
+    ///
+    /// # Errors
+    /// Those of the socket calls; `PermissionDenied` without CAP_NET_RAW.
+    pub(super) fn open(identifier: u16) -> io::Result<Self> {
+        let socket = Socket::new(Domain::IPV6, Type::RAW, Some(Protocol::ICMPV6))?;
+        socket.attach_filter(&ECHO_REPLIES_ONLY)?;
+        socket.set_nonblocking(true)?;
+        socket.set_unicast_hops_v6(1)?;
+        // tokio's name for a datagram socket: only calls that every such socket has are used.
+        Ok(Self { socket: UdpSocket::from_std(socket.into())?, identifier })
+    }
+
+    /// Sends one request, without waiting: a full buffer drops it.
+    ///
+    /// # Errors
+    /// Those of the socket call.
+    pub(super) fn ask(&self, link: LinkId, neighbour: Ipv6Addr) -> io::Result<()> {
+        let [high, low] = self.identifier.to_be_bytes();
+        // The kernel fills in the checksum (RFC 3542 §3.1).
+        let request = [ECHO_REQUEST, 0, 0, 0, high, low, 0, 0];
+        let target = SocketAddr::from(SocketAddrV6::new(neighbour, 0, 0, link.0));
+        self.socket.try_send_to(&request, target).map(|_| ())
+    }
+
+    /// Waits for the next reply to a request of ours.
+    ///
+    /// # Errors
+    /// Those of the socket; it stays usable.
+    pub(super) async fn answer(&self) -> io::Result<(LinkId, Ipv6Addr)> {
+        loop {
+            let mut reply = [0; 8];
+            let (length, source) = self.socket.recv_from(&mut reply).await?;
+            let ours = length == reply.len()
+                && reply[0] == ECHO_REPLY
+                && reply[4..6] == self.identifier.to_be_bytes();
+            if let (true, SocketAddr::V6(source)) = (ours, source) {
+                return Ok((LinkId(source.scope_id()), *source.ip()));
+            }
+        }
+    }
+}
+
+/// Classic BPF over the ICMPv6 message: load its first octet; keep it if it is an echo reply.
+const ECHO_REPLIES_ONLY: [SockFilter; 4] = [
+    SockFilter::new(0x30, 0, 0, 0),
+    SockFilter::new(0x15, 0, 1, ECHO_REPLY as u32),
+    SockFilter::new(0x06, 0, 0, u32::MAX),
+    SockFilter::new(0x06, 0, 0, 0),
+];
+/// ICMPv6 type of a request (RFC 4443 §4.1).
+const ECHO_REQUEST: u8 = 128;
+/// ICMPv6 type of a reply (RFC 4443 §4.2).
+const ECHO_REPLY: u8 = 129;
