@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use tracing::{info, warn};
 
 use super::{TunnelDriver, routing};
-use crate::babel::{LinkParams, LinkStart};
+use crate::babel::{Announcers, LinkParams, LinkStart};
 use crate::tunnel::{self, Adopted, CloseReason, Input, Notify};
 
 /// A tunnel whose interface exists.
@@ -35,6 +35,8 @@ pub(super) struct Agreed {
     pub(super) their_port: u16,
     /// UDP port of the other end's signalling.
     pub(super) signalling_port: u16,
+    /// Whose routes the other end may announce.
+    pub(super) announcers: Announcers,
     /// The answer that the other end waits for until the interface exists.
     pub(super) answer: Option<(oneshot::Sender<Answer>, TunnelRequest)>,
 }
@@ -54,6 +56,8 @@ pub(in crate::daemon) struct AdoptedTunnel {
     pub(in crate::daemon) peers: BTreeSet<WgPublicKey>,
     /// UDP port of the other end, as last seen.
     pub(in crate::daemon) their_port: Option<u16>,
+    /// Whose routes it may bring.
+    pub(in crate::daemon) announcers: Announcers,
 }
 
 impl TunnelDriver {
@@ -61,14 +65,14 @@ impl TunnelDriver {
     pub(super) async fn adopt(&mut self, adopted: Vec<AdoptedTunnel>) {
         let mut tunnels = Vec::new();
         for found in adopted {
-            let AdoptedTunnel { name, link, mark, port, peers, their_port } = found;
+            let AdoptedTunnel { name, link, mark, port, peers, their_port, announcers } = found;
             info!(interface = %name, node = %mark.node, role = %mark.role, "tunnel adopted");
             tunnels.push(Adopted { node: mark.node, role: mark.role.into(), port });
             let (their_port, signalling_port) =
                 (their_port.unwrap_or_default(), self.context.signalling_port);
             let open = OpenTunnel { name, link, port, peers, their_port, signalling_port };
             self.open.insert(mark.node, open);
-            self.link_up(link, LinkStart::Resumed).await;
+            self.link_up(link, (LinkStart::Resumed, announcers)).await;
         }
         self.input(Input::Adopt { tunnels: &tunnels }).await;
     }
@@ -99,7 +103,7 @@ impl TunnelDriver {
         };
         let (their_port, signalling_port) = (agreed.their_port, agreed.signalling_port);
         self.open.insert(node, OpenTunnel { name, link, port, peers, their_port, signalling_port });
-        self.link_up(link, LinkStart::Fresh).await;
+        self.link_up(link, (LinkStart::Fresh, agreed.announcers)).await;
         if let Some((reply, half)) = agreed.answer {
             // A peer that went away comes back with a new request.
             let _ = reply.send(Answer::TunnelAnswer(half));
@@ -183,8 +187,9 @@ impl TunnelDriver {
         }
     }
 
-    async fn link_up(&self, link: LinkId, start: LinkStart) {
-        let params = LinkParams { start, ..LinkParams::wired(self.context.own.link_local()) };
+    async fn link_up(&self, link: LinkId, (start, announcers): (LinkStart, Announcers)) {
+        let wired = LinkParams::wired(self.context.own.link_local());
+        let params = LinkParams { start, announcers, ..wired };
         self.command_routing(routing::Command::LinkUp(link, params)).await;
     }
 
