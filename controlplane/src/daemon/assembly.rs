@@ -146,7 +146,7 @@ impl<'a> Foundation<'a> {
         let served = requests::serve(
             community.requests,
             Arc::clone(&community.members),
-            (community.signalling.clone(), wires.tunnels.0.clone(), self.monotonic),
+            (community.signalling.clone(), wires.tunnels.0.clone()),
         );
         spawn(&mut tasks, "signalling", served);
         let (queries, api) = self.api()?;

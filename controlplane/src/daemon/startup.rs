@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use sixwire_dataplane::model::{
-    Desired, Observed, ObservedPeer, ObservedTunnel, ObservedWireGuard, Peer, RouteKey,
+    Change, Desired, Observed, ObservedPeer, ObservedTunnel, ObservedWireGuard, Peer, RouteKey,
     RouteTarget, Tunnel, WireGuard,
 };
 use sixwire_dataplane::{Dataplane, Error, plan};
@@ -77,8 +77,14 @@ impl OwnGround {
         let kept = Adopted { tunnels: usable(&observed), routes: usable_routes(&observed) };
         let desired = self.desired(&observed, &kept);
         for change in plan(&desired, &observed) {
-            warn!(?change, "somebody changed the kernel, putting it back");
-            dataplane.apply(&change).await?;
+            // What is being made or removed at this moment is its maker's business.
+            if matches!(
+                change,
+                Change::AddAddress(_) | Change::AddUnreachable(_) | Change::UpdateTunnel(..)
+            ) {
+                warn!(?change, "somebody changed the kernel, putting it back");
+                dataplane.apply(&change).await?;
+            }
         }
         Ok(observed)
     }
@@ -135,7 +141,7 @@ impl OwnGround {
     }
 }
 
-/// Tunnels in working order: up, with their mark, their device and a peer.
+/// Tunnels worth keeping: with their mark, their device and a peer.
 fn usable(observed: &Observed) -> Vec<AdoptedTunnel> {
     observed
         .tunnels
@@ -143,7 +149,7 @@ fn usable(observed: &Observed) -> Vec<AdoptedTunnel> {
         .filter_map(|(name, tunnel)| {
             let wireguard = tunnel.wireguard.as_ref().filter(|w| !w.peers.is_empty())?;
             let their_port = wireguard.peers.values().find_map(|peer| peer.endpoint);
-            let mark = tunnel.mark.filter(|_| tunnel.up)?;
+            let mark = tunnel.mark?;
             Some(AdoptedTunnel {
                 name: name.clone(),
                 link: tunnel.link,

@@ -9,11 +9,12 @@ use sixwire_proto::link::LinkId;
 use sixwire_proto::peer::{Answer, Request, TunnelRequest};
 use sixwire_proto::router_id::RouterId;
 use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use super::{TunnelDriver, routing};
 use crate::babel::{Announcers, LinkParams, LinkStart};
-use crate::tunnel::{self, Adopted, CloseReason, Input, Notify};
+use crate::tunnel::{self, Adopted, CloseReason, Input, Notify, Output};
 
 /// A tunnel whose interface exists.
 #[derive(Debug)]
@@ -86,6 +87,9 @@ impl TunnelDriver {
         port: u16,
     ) -> Option<Input<'a>> {
         let Some(agreed) = self.agreed.remove(&(node, port)) else {
+            if let Some(before) = self.open.remove(&node) {
+                self.remove(&before).await;
+            }
             return Some(Input::InterfaceGone { node });
         };
         let name = IfName::tunnel(node, std::num::NonZeroU8::MIN);
@@ -128,21 +132,32 @@ impl TunnelDriver {
     }
 
     /// Removes the interface of a tunnel.
-    pub(super) async fn close(
-        &mut self,
-        (node, port): (RouterId, u16),
-        reason: CloseReason,
-        notify: Notify,
-    ) {
+    pub(super) async fn close(&mut self, (node, port): (RouterId, u16), reason: CloseReason) {
         if self.open.get(&node).is_none_or(|open| open.port != port) {
             return;
         }
         let Some(open) = self.open.remove(&node) else { return };
         info!(interface = %open.name, %node, %reason, "tunnel closed");
-        if notify == Notify::Peer {
-            self.tell_closed(node, open.their_port).await;
-        }
         self.remove(&open).await;
+    }
+
+    /// Tells the peers of tunnels about to be closed, all at once: a courtesy that waits only as long as
+    /// the interfaces still carry it. A peer that misses it finds out by itself.
+    pub(super) async fn tell_closed(&self, outputs: impl Iterator<Item = &Output>) {
+        let mut calls = JoinSet::new();
+        for output in outputs {
+            if let Output::Close { node, notify: Notify::Peer, .. } = output
+                && let Some(open) = self.open.get(node)
+            {
+                let (signalling, node, port) =
+                    (self.context.signalling.clone(), *node, open.their_port);
+                calls.spawn(async move {
+                    let request = Request::TunnelClose { port };
+                    signalling.call(node, &[], request, CLOSE_TIMEOUT).await.map(|_| ())
+                });
+            }
+        }
+        calls.join_all().await;
     }
 
     /// Forgets what was agreed on with a node whose tunnel is not wanted any more.
@@ -169,13 +184,6 @@ impl TunnelDriver {
             }
             self.input(Input::InterfaceGone { node }).await;
         }
-    }
-
-    /// A courtesy to the peer, which waits only as long as the interface still carries it.
-    async fn tell_closed(&self, node: RouterId, port: u16) {
-        let request = Request::TunnelClose { port };
-        // The peer finds out by itself when this is lost.
-        let _ = self.context.signalling.call(node, &[], request, CLOSE_TIMEOUT).await;
     }
 
     async fn remove(&mut self, open: &OpenTunnel) {
