@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use clap::Parser;
 use sixwire_tests::bench::{ALL, publish};
-use sixwire_tests::lab::Plane;
+use sixwire_tests::lab::{self, Plane};
 
 /// Measures sixwire against a baseline; without a name, lists what can be measured
 #[derive(Parser)]
@@ -26,6 +26,7 @@ fn main() -> Result<()> {
     };
     let benchmark = ALL.iter().find(|(known, _, _)| *known == name);
     let (_, _, run) = benchmark.with_context(|| format!("there is no benchmark {name}"))?;
+    lab::remove_on_interrupt()?;
     let plane = if arguments.kernel { Plane::Kernel } else { Plane::Auto };
     let path = publish(&name, &run(plane)?)?;
     println!("{}", path.display());

@@ -28,14 +28,24 @@ struct Arguments {
     clean: bool,
 }
 
-fn main() -> Result<ExitCode> {
-    let arguments = Arguments::parse();
+fn main() -> ExitCode {
+    match show(&Arguments::parse()) {
+        Ok(status) => status,
+        Err(error) => {
+            eprintln!("demo: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn show(arguments: &Arguments) -> Result<ExitCode> {
     if arguments.clean {
         for tag in lab::clean()? {
             println!("removed {tag}");
         }
         return Ok(ExitCode::SUCCESS);
     }
+    lab::remove_on_interrupt()?;
     let report = run(Options {
         nodes: arguments.nodes,
         plane: if arguments.kernel { Plane::Kernel } else { Plane::Auto },

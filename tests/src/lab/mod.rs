@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
+use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::geteuid;
 
 pub use binary::{binary, target_directory};
@@ -171,6 +172,24 @@ pub fn clean() -> Result<Vec<String>> {
     sweep(Kept::Remove)
 }
 
+/// From now on SIGINT, SIGTERM and SIGHUP remove this process's labs, the kept ones excepted, and end it. To be
+/// called before there are other threads: they inherit that these signals wait for this one.
+///
+/// # Errors
+/// When the signals cannot be blocked.
+pub fn remove_on_interrupt() -> Result<()> {
+    let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect();
+    signals.thread_block()?;
+    std::thread::spawn(move || {
+        let signal = signals.wait();
+        if let Err(error) = remove_own() {
+            eprintln!("removing labs: {error:#}");
+        }
+        std::process::exit(signal.map_or(1, |signal| 128 + signal as i32))
+    });
+    Ok(())
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kept {
     Leave,
@@ -196,6 +215,18 @@ fn sweep(kept: Kept) -> Result<Vec<String>> {
         removed.push(tag);
     }
     Ok(removed)
+}
+
+fn remove_own() -> Result<()> {
+    let own = format!("sw{}.", std::process::id());
+    for entry in fs::read_dir(base())? {
+        let entry = entry?;
+        let tag = entry.file_name().to_string_lossy().into_owned();
+        if tag.starts_with(&own) && !entry.path().join(KEPT).exists() {
+            remove(&tag)?;
+        }
+    }
+    Ok(())
 }
 
 /// Ends what runs in the lab's namespaces, removes them, then the directory that lists the lab.
