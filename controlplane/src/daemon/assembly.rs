@@ -89,10 +89,13 @@ impl<'a> Foundation<'a> {
     pub(super) fn lay(config: &'a Config) -> anyhow::Result<Self> {
         let store = Store::open(&config.state_dir)?;
         let locks = [store.lock()?, Lock::take(&config.run_dir)?];
-        let papers = Papers::load(&store)?.context(
-            "this machine has not joined a network: run `sixwire join STRING` with a join string \
-             from the registry",
-        )?;
+        let papers = Papers::load(&store)?.with_context(|| {
+            format!(
+                "this machine has not joined a network, {} holds none: run `sixwire join STRING` \
+                 with a join string from the registry, or name another directory with --state-dir",
+                store.dir().display()
+            )
+        })?;
         let Papers { certificate, state, .. } = &papers;
         let node = certificate.router_id();
         anyhow::ensure!(
