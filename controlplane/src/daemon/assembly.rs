@@ -117,9 +117,14 @@ impl<'a> Foundation<'a> {
     /// # Errors
     /// What is missing, and what to do about it.
     pub(super) async fn build(self) -> anyhow::Result<Node> {
-        let mut kernel = self.kernel().await?;
         let mut wires = Wires::lay();
+        // Ports before the kernel: another daemon that has them has tunnels there, too.
         let community = self.community(&wires)?;
+        let socket = BabelSocket::bind().context(
+            "cannot open UDP port 6696 for Babel; if another Babel program (babeld, bird) runs \
+             here, stop it",
+        )?;
+        let mut kernel = self.kernel().await?;
         let (native, problems) = native::find_all(&self.config.babel.interfaces);
         for problem in &problems {
             warn!("{problem}");
@@ -133,7 +138,7 @@ impl<'a> Foundation<'a> {
         let writer = self.writer(&kernel, (&wires, own), routes);
         let refused = writer.refused();
         spawn(&mut tasks, "kernel writer", writer.run());
-        spawn(&mut tasks, "routing", self.routing(&mut wires)?.run());
+        spawn(&mut tasks, "routing", self.routing(&mut wires, socket)?.run());
         let accepted = native
             .iter()
             .filter(|(_, (interface, _))| !interface.accept.is_empty())
@@ -267,7 +272,7 @@ impl<'a> Foundation<'a> {
         KernelRoutes::new(Arc::clone(&kernel.dataplane), mail, own, adopted)
     }
 
-    fn routing(&self, wires: &mut Wires) -> anyhow::Result<Routing> {
+    fn routing(&self, wires: &mut Wires, socket: BabelSocket) -> anyhow::Result<Routing> {
         let store = self.store.clone();
         let seqno = store.seqno().unwrap_or_default().next();
         store.save_seqno(seqno)?;
@@ -280,10 +285,6 @@ impl<'a> Foundation<'a> {
             ..Params::new(self.node, seqno)
         };
         let babel = Babel::new(params, random_seed()?, self.monotonic.now());
-        let socket = BabelSocket::bind().context(
-            "cannot open UDP port 6696 for Babel; if another Babel program (babeld, bird) runs \
-             here, stop it",
-        )?;
         let outlets = Outlets {
             routes: wires.routes.clone(),
             news: wires.news.clone(),
