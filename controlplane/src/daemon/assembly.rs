@@ -89,10 +89,13 @@ impl<'a> Foundation<'a> {
     pub(super) fn lay(config: &'a Config) -> anyhow::Result<Self> {
         let store = Store::open(&config.state_dir)?;
         let locks = [store.lock()?, Lock::take(&config.run_dir)?];
-        let papers = Papers::load(&store)?.context(
-            "this machine has not joined a network: run `sixwire join STRING` with a join string \
-             from the registry",
-        )?;
+        let papers = Papers::load(&store)?.with_context(|| {
+            format!(
+                "this machine has not joined a network, {} holds none: run `sixwire join STRING` \
+                 with a join string from the registry, or name another directory with --state-dir",
+                store.dir().display()
+            )
+        })?;
         let Papers { certificate, state, .. } = &papers;
         let node = certificate.router_id();
         anyhow::ensure!(
@@ -114,9 +117,14 @@ impl<'a> Foundation<'a> {
     /// # Errors
     /// What is missing, and what to do about it.
     pub(super) async fn build(self) -> anyhow::Result<Node> {
-        let mut kernel = self.kernel().await?;
         let mut wires = Wires::lay();
+        // Ports before the kernel: another daemon that has them has tunnels there, too.
         let community = self.community(&wires)?;
+        let socket = BabelSocket::bind().context(
+            "cannot open UDP port 6696 for Babel; if another Babel program (babeld, bird) runs \
+             here, stop it",
+        )?;
+        let mut kernel = self.kernel().await?;
         let (native, problems) = native::find_all(&self.config.babel.interfaces);
         for problem in &problems {
             warn!("{problem}");
@@ -130,7 +138,7 @@ impl<'a> Foundation<'a> {
         let writer = self.writer(&kernel, (&wires, own), routes);
         let refused = writer.refused();
         spawn(&mut tasks, "kernel writer", writer.run());
-        spawn(&mut tasks, "routing", self.routing(&mut wires)?.run());
+        spawn(&mut tasks, "routing", self.routing(&mut wires, socket)?.run());
         let accepted = native
             .iter()
             .filter(|(_, (interface, _))| !interface.accept.is_empty())
@@ -264,7 +272,7 @@ impl<'a> Foundation<'a> {
         KernelRoutes::new(Arc::clone(&kernel.dataplane), mail, own, adopted)
     }
 
-    fn routing(&self, wires: &mut Wires) -> anyhow::Result<Routing> {
+    fn routing(&self, wires: &mut Wires, socket: BabelSocket) -> anyhow::Result<Routing> {
         let store = self.store.clone();
         let seqno = store.seqno().unwrap_or_default().next();
         store.save_seqno(seqno)?;
@@ -282,10 +290,6 @@ impl<'a> Foundation<'a> {
             ..Params::new(self.node, seqno)
         };
         let babel = Babel::new(params, random_seed()?, self.monotonic.now());
-        let socket = BabelSocket::bind().context(
-            "cannot open UDP port 6696 for Babel; if another Babel program (babeld, bird) runs \
-             here, stop it",
-        )?;
         let outlets = Outlets {
             routes: wires.routes.clone(),
             news: wires.news.clone(),
