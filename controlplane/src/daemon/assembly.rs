@@ -275,7 +275,9 @@ impl<'a> Foundation<'a> {
     fn routing(&self, wires: &mut Wires, socket: BabelSocket) -> anyhow::Result<Routing> {
         let store = self.store.clone();
         let seqno = store.seqno().unwrap_or_default().next();
-        store.save_seqno(seqno)?;
+        // Numbers are reserved in blocks: whoever asks for newer ones must not cause a write each time.
+        let mut reserved = seqno.plus(SEQNO_BLOCK);
+        store.save_seqno(reserved)?;
         let network = &self.papers.state.parameters;
         let own = &self.config.babel;
         let params = Params {
@@ -294,7 +296,11 @@ impl<'a> Foundation<'a> {
             routes: wires.routes.clone(),
             news: wires.news.clone(),
             keep_seqno: Box::new(move |seqno: Seqno| {
-                if let Err(error) = store.save_seqno(seqno) {
+                if reserved.is_newer_than(seqno) {
+                    return;
+                }
+                reserved = seqno.plus(SEQNO_BLOCK);
+                if let Err(error) = store.save_seqno(reserved) {
                     error!(%error, "sequence number not kept: after a restart, other nodes may \
                                     refuse our routes for some minutes");
                 }
@@ -414,5 +420,7 @@ fn random_seed() -> anyhow::Result<Seed> {
     Ok(Seed::new(start))
 }
 
+/// Sequence numbers reserved on disk at once; a restart skips what is left of them.
+const SEQNO_BLOCK: u16 = 16;
 /// Commands that wait for a task; more wait with their senders.
 const COMMANDS: usize = 64;
