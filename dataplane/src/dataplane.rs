@@ -169,7 +169,7 @@ impl Dataplane {
     async fn address_link(&self) -> Result<Link, Error> {
         let name = &self.address_interface;
         let link = link::find(&self.netlink, name).await?;
-        link.ok_or_else(|| Error::Gone { doing: format!("find address interface {name}") })
+        link.ok_or_else(|| Error::NoAddressInterface(name.clone()))
     }
 }
 

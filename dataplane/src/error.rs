@@ -31,7 +31,13 @@ pub enum Error {
         "cannot open /dev/net/tun: {0}; load the tun module (`modprobe tun`), or pass the device \
          into the container (--device /dev/net/tun)"
     )]
-    NoTunDevice(#[source] io::Error),
+    NoTunDevice(io::Error),
+    /// The interface that is to hold the node's address is not there.
+    #[error(
+        "there is no interface {0} to hold the node's address: create it, or set \
+         address_interface to another"
+    )]
+    NoAddressInterface(IfName),
     /// The kernel knows no WireGuard interfaces.
     #[error(
         "the kernel has no WireGuard; load the module (`modprobe wireguard`, Linux 5.6 or newer), \
@@ -132,7 +138,7 @@ impl Error {
     /// Whether the object is not there (any more), which is success when deleting.
     pub(crate) fn is_gone(&self) -> bool {
         match self {
-            Self::Gone { .. } => true,
+            Self::Gone { .. } | Self::NoAddressInterface(_) => true,
             Self::Kernel { source, .. } => matches!(
                 source.raw_os_error().map(Errno::from_raw),
                 Some(Errno::ENOENT | Errno::ESRCH | Errno::EADDRNOTAVAIL)

@@ -144,6 +144,25 @@ pub struct TunnelRequest {
     pub mtu: u16,
 }
 
+impl TunnelRequest {
+    /// Rules beyond the syntax: ports that exist, no more addresses than a node may have, an MTU that
+    /// IPv6 can live with (RFC 8200 §5).
+    ///
+    /// # Errors
+    /// A text that names the field and the rule.
+    pub fn check(&self) -> Result<(), &'static str> {
+        match self {
+            Self { port: 0, .. } => Err("port: zero is none"),
+            Self { signalling_port: 0, .. } => Err("signalling_port: zero is none"),
+            Self { addresses, .. } if addresses.len() > ADDRESS_LIMIT => {
+                Err("addresses: more than 8")
+            }
+            Self { mtu: ..1280, .. } => Err("mtu: below 1280"),
+            Self { .. } => Ok(()),
+        }
+    }
+}
+
 /// The answer to `address.ask`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Addresses {
@@ -218,6 +237,28 @@ impl std::fmt::Display for Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn halves_out_of_range_are_refused_by_name() {
+        let good = TunnelRequest {
+            public_key: WgPublicKey([1; 32]),
+            share: PresharedKey::from_octets([2; 32]),
+            port: 1,
+            addresses: Vec::new(),
+            signalling_port: 1,
+            mtu: 1280,
+        };
+        assert_eq!(good.check(), Ok(()));
+        let many = vec![IpAddr::from([192, 0, 2, 1]); 9];
+        for (bad, field) in [
+            (TunnelRequest { port: 0, ..good.clone() }, "port"),
+            (TunnelRequest { signalling_port: 0, ..good.clone() }, "signalling_port"),
+            (TunnelRequest { addresses: many, ..good.clone() }, "addresses"),
+            (TunnelRequest { mtu: 1279, ..good.clone() }, "mtu"),
+        ] {
+            assert!(bad.check().unwrap_err().starts_with(field));
+        }
+    }
 
     #[test]
     fn messages_are_tagged_and_tolerate_unknown_fields() {

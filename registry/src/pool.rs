@@ -20,7 +20,10 @@ pub enum PoolError {
         network: Prefix,
     },
     /// Not a length of a prefix inside the network.
-    #[error("a node prefix in {network} has a length of {} to 128, not {length}", network.length() + 1)]
+    #[error(
+        "a node prefix in {network} has a length of {} to 128, not {length}: choose one with \
+         --prefix-length", network.length() + 1
+    )]
     Length {
         /// Length asked for.
         length: u8,

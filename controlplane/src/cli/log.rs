@@ -40,9 +40,13 @@ fn filter(level: LogLevel) -> Targets {
         LogLevel::Debug => (LevelFilter::DEBUG, LevelFilter::WARN),
         LogLevel::Trace => (LevelFilter::TRACE, LevelFilter::DEBUG),
     };
-    Targets::new().with_default(theirs).with_target(OURS, ours)
+    // A packet that cannot leave is no news: what it was for fails by its own timeout, and says so.
+    let packets = if level == LogLevel::Trace { theirs } else { LevelFilter::ERROR };
+    Targets::new().with_default(theirs).with_target(PACKETS, packets).with_target(OURS, ours)
 }
 
+/// Where the signalling library says that a datagram was not sent.
+const PACKETS: &str = "quinn_udp";
 /// What the names of our crates start with.
 const OURS: &str = "sixwire";
 

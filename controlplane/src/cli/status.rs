@@ -105,7 +105,7 @@ fn rows(report: &StatusReport) -> Vec<(&'static str, String)> {
         rows.push(("limits", counters(&report.limits)));
     }
     if !report.counters.is_empty() {
-        rows.push(("dropped", counters(&report.counters)));
+        rows.push(("counted", counters(&report.counters)));
     }
     rows.push(("version", report.daemon.version.clone()));
     rows
@@ -209,6 +209,6 @@ version     0.1.0
         assert!(text.starts_with("\x1b[33mdegraded\x1b[0m  paris"), "{text}");
         assert_eq!(text.lines().nth(1), Some("!           the registry does not answer"));
         assert!(text.contains("last answer 1m30s ago; connection refused\n"), "{text}");
-        assert!(text.contains("dropped     bad_magic 4, own_packet 1\n"), "{text}");
+        assert!(text.contains("counted     bad_magic 4, own_packet 1\n"), "{text}");
     }
 }

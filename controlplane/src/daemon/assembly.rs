@@ -89,10 +89,13 @@ impl<'a> Foundation<'a> {
     pub(super) fn lay(config: &'a Config) -> anyhow::Result<Self> {
         let store = Store::open(&config.state_dir)?;
         let locks = [store.lock()?, Lock::take(&config.run_dir)?];
-        let papers = Papers::load(&store)?.context(
-            "this machine has not joined a network: run `sixwire join STRING` with a join string \
-             from the registry",
-        )?;
+        let papers = Papers::load(&store)?.with_context(|| {
+            format!(
+                "this machine has not joined a network, {} holds none: run `sixwire join STRING` \
+                 with a join string from the registry, or name another directory with --state-dir",
+                store.dir().display()
+            )
+        })?;
         let Papers { certificate, state, .. } = &papers;
         let node = certificate.router_id();
         anyhow::ensure!(
@@ -114,9 +117,14 @@ impl<'a> Foundation<'a> {
     /// # Errors
     /// What is missing, and what to do about it.
     pub(super) async fn build(self) -> anyhow::Result<Node> {
-        let mut kernel = self.kernel().await?;
         let mut wires = Wires::lay();
+        // Ports before the kernel: another daemon that has them has tunnels there, too.
         let community = self.community(&wires)?;
+        let socket = BabelSocket::bind().context(
+            "cannot open UDP port 6696 for Babel; if another Babel program (babeld, bird) runs \
+             here, stop it",
+        )?;
+        let mut kernel = self.kernel().await?;
         let (native, problems) = native::find_all(&self.config.babel.interfaces);
         for problem in &problems {
             warn!("{problem}");
@@ -130,7 +138,7 @@ impl<'a> Foundation<'a> {
         let writer = self.writer(&kernel, (&wires, own), routes);
         let refused = writer.refused();
         spawn(&mut tasks, "kernel writer", writer.run());
-        spawn(&mut tasks, "routing", self.routing(&mut wires)?.run());
+        spawn(&mut tasks, "routing", self.routing(&mut wires, socket)?.run());
         let accepted = native
             .iter()
             .filter(|(_, (interface, _))| !interface.accept.is_empty())
@@ -264,10 +272,12 @@ impl<'a> Foundation<'a> {
         KernelRoutes::new(Arc::clone(&kernel.dataplane), mail, own, adopted)
     }
 
-    fn routing(&self, wires: &mut Wires) -> anyhow::Result<Routing> {
+    fn routing(&self, wires: &mut Wires, socket: BabelSocket) -> anyhow::Result<Routing> {
         let store = self.store.clone();
         let seqno = store.seqno().unwrap_or_default().next();
-        store.save_seqno(seqno)?;
+        // Numbers are reserved in blocks: whoever asks for newer ones must not cause a write each time.
+        let mut reserved = seqno.plus(SEQNO_BLOCK);
+        store.save_seqno(reserved)?;
         let network = &self.papers.state.parameters;
         let own = &self.config.babel;
         let params = Params {
@@ -282,15 +292,15 @@ impl<'a> Foundation<'a> {
             ..Params::new(self.node, seqno)
         };
         let babel = Babel::new(params, random_seed()?, self.monotonic.now());
-        let socket = BabelSocket::bind().context(
-            "cannot open UDP port 6696 for Babel; if another Babel program (babeld, bird) runs \
-             here, stop it",
-        )?;
         let outlets = Outlets {
             routes: wires.routes.clone(),
             news: wires.news.clone(),
             keep_seqno: Box::new(move |seqno: Seqno| {
-                if let Err(error) = store.save_seqno(seqno) {
+                if reserved.is_newer_than(seqno) {
+                    return;
+                }
+                reserved = seqno.plus(SEQNO_BLOCK);
+                if let Err(error) = store.save_seqno(reserved) {
                     error!(%error, "sequence number not kept: after a restart, other nodes may \
                                     refuse our routes for some minutes");
                 }
@@ -410,5 +420,7 @@ fn random_seed() -> anyhow::Result<Seed> {
     Ok(Seed::new(start))
 }
 
+/// Sequence numbers reserved on disk at once; a restart skips what is left of them.
+const SEQNO_BLOCK: u16 = 16;
 /// Commands that wait for a task; more wait with their senders.
 const COMMANDS: usize = 64;

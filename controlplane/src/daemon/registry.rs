@@ -69,10 +69,12 @@ impl RegistrySync {
         Some(answer.peers)
     }
 
-    /// Looks after the certificate and the state for ever.
+    /// Looks after the certificate and the state for ever. Nodes that have all the tunnels they want
+    /// ask the registry for nothing else: without this, no change of the state would reach them.
     pub(super) async fn maintain(&self, mut seed: Seed) {
         loop {
             self.renew_if_due().await;
+            self.fetch_state().await;
             self.members.purge().await;
             tokio::time::sleep(seed.between(MAINTENANCE_LEAST, MAINTENANCE_MOST)).await;
         }
@@ -140,6 +142,6 @@ impl RegistrySync {
     }
 }
 
-/// Between two looks at the certificate: an hour, spread so that nodes do not call in step.
+/// Between two looks at certificate and state: an hour, spread so that nodes do not call in step.
 const MAINTENANCE_LEAST: Duration = Duration::from_secs(45 * 60);
 const MAINTENANCE_MOST: Duration = Duration::from_secs(75 * 60);

@@ -14,7 +14,8 @@ use crate::{Error, clock};
 pub(super) enum ParametersCommand {
     /// Show the parameters in force
     Show(Show),
-    /// Change parameters; nodes learn of it from their neighbours, without a restart
+    /// Change parameters; nodes learn of it from their neighbours. Intervals take effect with the
+    /// next start of a daemon
     Set {
         /// Such as `hello_interval_ms=2000`
         #[arg(required = true, value_name = "NAME=VALUE", env = "SIXWIRE_REGISTRY_PARAMETERS",

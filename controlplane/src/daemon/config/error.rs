@@ -54,7 +54,9 @@ pub(super) fn explain(message: &str) -> String {
     let mut quoted = message.split('`').skip(1).step_by(2);
     let unknown = message.starts_with("unknown field") || message.starts_with("unknown variant");
     let (true, Some(written)) = (unknown, quoted.next()) else {
-        return message.to_owned();
+        return OUR_WORDS
+            .iter()
+            .fold(message.to_owned(), |text, (theirs, ours)| text.replace(theirs, ours));
     };
     let allowed: Vec<&str> = quoted.collect();
     let what = if message.starts_with("unknown field") { "key" } else { "value" };
@@ -87,3 +89,11 @@ fn edits(a: &str, b: &str) -> usize {
     }
     row[b.len()]
 }
+
+/// What serde expects, and how a file says it.
+const OUR_WORDS: [(&str, &str); 4] = [
+    ("expected i64", "expected a number"),
+    ("expected a string", "expected text in quotes"),
+    ("expected path string", "expected a path in quotes"),
+    ("expected struct BabelInterface", "expected a table, [[babel.interface]], with a name in it"),
+];

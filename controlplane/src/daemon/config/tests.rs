@@ -150,7 +150,15 @@ fn mistakes_are_named_with_file_line_and_key() {
         ("state_dir = \"/a\"\nrun_dir = \"/a\"", "line 2: run_dir: the same as state_dir"),
         ("table = 255", "line 1: table: table 255 is the kernel's own (local): use 254 (main)"),
         ("table = -1", "line 1: table: -1 is no routing table: want 1 to 4294967295"),
-        ("table = \"main\"", "line 1: table: invalid type: string \"main\""),
+        ("table = \"main\"", "line 1: table: invalid type: string \"main\", expected a number"),
+        (
+            "[babel]\nhello_interval = 4",
+            "line 2: babel.hello_interval: invalid type: integer `4`, expected text in quotes",
+        ),
+        (
+            "[babel]\ninterface = [\"eth0\"]",
+            "expected a table, [[babel.interface]], with a name in it",
+        ),
         ("address_interface = \"a b\"", "line 1: address_interface: \"a b\" is no interface name"),
         ("[signalling]\nport = 0", "line 2: signalling.port: 0 is no port: want 1 to 65535"),
         ("[signalling]\nlisten = [\n\"any\"]", "line 3: signalling.listen: invalid IP address"),

@@ -10,7 +10,10 @@ use socket2::{Domain, Protocol, Socket, Type};
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     /// Another program has the port.
-    #[error("UDP port {} of {} is in use; set signalling.port", .0.port(), .0.ip())]
+    #[error(
+        "UDP port {} of {} is in use: stop the program that has it (another sixwire?), or set \
+         signalling.port", .0.port(), .0.ip()
+    )]
     InUse(SocketAddr),
     /// The system refused the socket.
     #[error("cannot listen on UDP {0}: {1}; check signalling.listen and signalling.port")]
@@ -93,9 +96,8 @@ mod tests {
         let holder = UdpSocket::bind("127.0.0.1:0").unwrap();
         let address = holder.local_addr().unwrap();
         let error = bind(&[address], None).unwrap_err().to_string();
-        let want =
-            format!("UDP port {} of 127.0.0.1 is in use; set signalling.port", address.port());
-        assert_eq!(error, want);
+        let want = format!("UDP port {} of 127.0.0.1 is in use: stop", address.port());
+        assert!(error.starts_with(&want) && error.ends_with("set signalling.port"), "{error}");
     }
 
     #[test]

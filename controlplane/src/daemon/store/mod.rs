@@ -199,7 +199,7 @@ impl Store {
         self.write_json(PEERS, &kept)
     }
 
-    /// The last seqno that was kept.
+    /// The last seqno that was reserved; none up to it may be announced anew.
     #[must_use]
     pub fn seqno(&self) -> Option<Seqno> {
         self.hint(SEQNO, |text| text.trim().parse().ok().map(Seqno))

@@ -120,6 +120,10 @@ impl Context {
             }
             _ => return Err(DialFailure::Refused(Refusal::Malformed)),
         };
+        theirs.check().map_err(|rule| {
+            warn!(%node, rule, "malformed answer to a request for a tunnel");
+            DialFailure::Refused(Refusal::Malformed)
+        })?;
         let overlay = self.members.membership().state.prefix;
         let with = Counterpart {
             certificate: &reply.peer.certificate,

@@ -296,7 +296,14 @@ impl TunnelDriver {
     async fn request(&mut self, incoming: Box<Incoming>) {
         let node = incoming.peer.node;
         match &incoming.request {
-            Request::TunnelRequest(_) => {
+            Request::TunnelRequest(half) => {
+                if let Err(rule) = half.check() {
+                    warn!(%node, rule, "malformed request for a tunnel");
+                    let (reason, text) = (Refusal::Malformed, rule.to_owned());
+                    // The peer may be gone.
+                    let _ = incoming.reply.send(Answer::Refused { reason, text });
+                    return;
+                }
                 self.last_request += 1;
                 let id = RequestId(self.last_request);
                 self.requests.insert(id, incoming);
