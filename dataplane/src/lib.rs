@@ -4,6 +4,18 @@
 //! ordered changes, [`Dataplane`] reads the one and makes the other. The kernel is reconciled, not
 //! scripted: start at any moment, observe, plan, apply, and the outcome is the same. Nothing that
 //! does not bear our mark is ever changed.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `model/` | values: what there should be, what there is, changes, names and marks |
+//! | `plan.rs` | the difference, as ordered changes |
+//! | `dataplane.rs`, `dataplane/opening.rs` | observes and applies; looks at the start whether all is there |
+//! | `tunnel.rs` | a tunnel as one thing: interface, address, WireGuard device |
+//! | `netlink.rs`, `netlink/` | the kernel by `rtnetlink`: links, addresses, routes, rules, events |
+//! | `wireguard.rs` | WireGuard devices, kernel or embedded, by `wireguard-control` |
+//! | `userspace.rs`, `userspace/` | embedded WireGuard: our side, what is said, the helper process, its devices |
+//! | `forwarding.rs` | kernel parameters |
+//! | `options.rs`, `error.rs` | what it is opened with, what can go wrong |
 
 mod dataplane;
 mod error;

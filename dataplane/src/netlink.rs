@@ -6,18 +6,19 @@ pub(crate) mod monitor;
 pub(crate) mod route;
 pub(crate) mod rule;
 
+use std::fmt::Display;
+use std::future::{Future, poll_fn};
 use std::io;
+use std::pin::Pin;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkMessage,
-    NetlinkPayload,
-};
 use netlink_packet_route::RouteNetlinkMessage;
-use netlink_proto::ConnectionHandle;
-use netlink_proto::sys::protocols::NETLINK_ROUTE;
-use netlink_proto::sys::{AsyncSocket as _, SocketAddr};
+use rtnetlink::Handle;
+use rtnetlink::packet_core::{
+    ErrorMessage, NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
+};
+use rtnetlink::sys::AsyncSocket as _;
 
 use crate::error::Error;
 
@@ -25,30 +26,25 @@ use crate::error::Error;
 /// receive buffer would leave a request without its answer.
 #[derive(Clone)]
 pub(crate) struct Netlink {
-    handle: ConnectionHandle<RouteNetlinkMessage>,
+    handle: Handle,
     port: u32,
-}
-
-/// How a request treats what exists.
-#[derive(Clone, Copy)]
-pub(crate) enum Mode {
-    /// Change or delete what exists.
-    Existing,
-    /// Make it; an error if it exists.
-    New,
-    /// Make it, or put it in the place of what exists.
-    Replace,
 }
 
 impl Netlink {
     /// Opens a connection in the network namespace of the calling thread.
     pub(crate) fn connect() -> Result<Self, Error> {
         let failed = |error| Error::kernel("open a netlink socket", error);
-        let (mut connection, handle, _) =
-            netlink_proto::new_connection(NETLINK_ROUTE).map_err(failed)?;
+        let (mut connection, handle, _) = rtnetlink::new_connection().map_err(failed)?;
+        // An answer that lacks its end was cut off; the library would take it for whole.
         connection.set_forward_ack(true);
+        connection.set_forward_done(true);
         let address = connection.socket_mut().socket_mut().bind_auto().map_err(failed)?;
-        tokio::spawn(connection);
+        tokio::spawn(poll_fn(move |context| {
+            // The library would send one request each time it is woken.
+            connection.poll_requests(context);
+            (1..BATCH).for_each(|_| connection.poll_send_messages(context));
+            Pin::new(&mut connection).poll(context)
+        }));
         Ok(Self { handle, port: address.port_number() })
     }
 
@@ -57,111 +53,67 @@ impl Netlink {
         self.port
     }
 
-    /// Sends one request and waits for its acknowledgement.
-    pub(crate) async fn send(
-        &self,
-        doing: impl Into<String>,
-        message: RouteNetlinkMessage,
-        mode: Mode,
-    ) -> Result<(), Error> {
-        let doing = doing.into();
-        let answers =
-            self.answers(&doing, vec![request(message, mode.flags() | NLM_F_ACK)]).await?;
-        match answers.into_iter().next() {
-            Some(answer) => verdict(&answer).map_err(|error| Error::kernel(doing, error)),
-            None => Err(Error::kernel(doing, closed())),
-        }
-    }
-
-    /// Sends many requests with few system calls. One verdict each, in order.
-    pub(crate) async fn send_all(
-        &self,
-        doing: &str,
-        messages: Vec<(RouteNetlinkMessage, Mode)>,
-    ) -> Result<Vec<Result<(), io::Error>>, Error> {
-        let count = messages.len();
-        let requests = messages
-            .into_iter()
-            .map(|(message, mode)| request(message, mode.flags() | NLM_F_ACK))
-            .collect();
-        let answers = self.answers(doing, requests).await?;
-        if answers.len() != count {
-            return Err(Error::kernel(doing, closed()));
-        }
-        Ok(answers.iter().map(verdict).collect())
-    }
-
-    /// Lists all objects of one kind. Repeated when they change meanwhile.
-    pub(crate) async fn dump(
+    /// Lists all objects of one kind. Repeated when they change meanwhile, which the library's own
+    /// listing does not tell.
+    async fn dump(
         &self,
         doing: &str,
         message: RouteNetlinkMessage,
     ) -> Result<Vec<RouteNetlinkMessage>, Error> {
+        let mut request = NetlinkMessage::from(message);
+        request.header.flags = NLM_F_REQUEST | NLM_F_DUMP;
         let mut attempt = 1;
         loop {
-            let requests = vec![request(message.clone(), NLM_F_DUMP)];
-            let answers = self.answers(doing, requests).await?;
+            let answers = self.handle.clone().request(request.clone());
+            let answers = answers.map_err(|error| Error::kernel(doing, refusal(error)))?;
+            let answers: Vec<_> = in_time(doing, answers.collect()).await?;
             let interrupted = answers.iter().any(|a| a.header.flags & NLM_F_DUMP_INTR != 0);
-            if interrupted && attempt < DUMP_ATTEMPTS {
-                attempt += 1;
-                continue;
+            if !interrupted || attempt == DUMP_ATTEMPTS {
+                return collect(doing, answers);
             }
-            return collect(doing, answers);
-        }
-    }
-
-    /// Asks for one object.
-    pub(crate) async fn get(
-        &self,
-        doing: &str,
-        message: RouteNetlinkMessage,
-    ) -> Result<Option<RouteNetlinkMessage>, Error> {
-        let answers = self.answers(doing, vec![request(message, 0)]).await?;
-        match collect(doing, answers) {
-            Ok(objects) => Ok(objects.into_iter().next()),
-            Err(error) if error.is_gone() => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    async fn answers(
-        &self,
-        doing: &str,
-        requests: Vec<NetlinkMessage<RouteNetlinkMessage>>,
-    ) -> Result<Vec<NetlinkMessage<RouteNetlinkMessage>>, Error> {
-        let stream = self
-            .handle
-            .request_batch(requests, SocketAddr::new(0, 0))
-            .map_err(|_| Error::kernel(doing, closed()))?;
-        tokio::time::timeout(ANSWER_LIMIT, stream.collect()).await.map_err(|_| Error::NoAnswer {
-            doing: doing.to_owned(),
-            seconds: ANSWER_LIMIT.as_secs(),
-        })
-    }
-}
-
-impl Mode {
-    fn flags(self) -> u16 {
-        match self {
-            Self::Existing => 0,
-            Self::New => NLM_F_CREATE | NLM_F_EXCL,
-            Self::Replace => NLM_F_CREATE | NLM_F_REPLACE,
+            attempt += 1;
         }
     }
 }
 
-fn request(message: RouteNetlinkMessage, flags: u16) -> NetlinkMessage<RouteNetlinkMessage> {
-    let mut message = NetlinkMessage::from(message);
-    message.header.flags = NLM_F_REQUEST | flags;
-    message
+/// Waits for the acknowledgement of a request.
+async fn done(
+    doing: impl Display,
+    request: impl Future<Output = Result<(), rtnetlink::Error>>,
+) -> Result<(), Error> {
+    match in_time(&doing, request).await? {
+        // The library knows an acknowledgement only as an error without a number.
+        Err(rtnetlink::Error::NetlinkError(ErrorMessage { code: None, .. })) => Ok(()),
+        Err(error) => Err(Error::kernel(doing.to_string(), refusal(error))),
+        Ok(()) => Err(Error::kernel(doing.to_string(), closed())),
+    }
 }
 
-fn verdict(answer: &NetlinkMessage<RouteNetlinkMessage>) -> Result<(), io::Error> {
-    match &answer.payload {
-        NetlinkPayload::Error(error) if error.code.is_some() => Err(error.to_io()),
-        NetlinkPayload::Overrun(_) => Err(io::Error::other("the kernel's answer was lost")),
-        _ => Ok(()),
+/// As [`done`]; that the object exists already is success.
+async fn added(
+    doing: impl Display,
+    request: impl Future<Output = Result<(), rtnetlink::Error>>,
+) -> Result<(), Error> {
+    match done(doing, request).await {
+        Err(error) if error.is_present() => Ok(()),
+        outcome => outcome,
     }
+}
+
+/// As [`done`]; that the object is gone already is success.
+async fn removed(
+    doing: impl Display,
+    request: impl Future<Output = Result<(), rtnetlink::Error>>,
+) -> Result<(), Error> {
+    match done(doing, request).await {
+        Err(error) if error.is_gone() => Ok(()),
+        outcome => outcome,
+    }
+}
+
+async fn in_time<T>(doing: impl Display, answer: impl Future<Output = T>) -> Result<T, Error> {
+    let late = |_| Error::NoAnswer { doing: doing.to_string(), seconds: ANSWER_LIMIT.as_secs() };
+    tokio::time::timeout(ANSWER_LIMIT, answer).await.map_err(late)
 }
 
 fn collect(
@@ -170,12 +122,22 @@ fn collect(
 ) -> Result<Vec<RouteNetlinkMessage>, Error> {
     let mut objects = Vec::with_capacity(answers.len());
     for answer in answers {
-        verdict(&answer).map_err(|error| Error::kernel(doing, error))?;
-        if let NetlinkPayload::InnerMessage(object) = answer.payload {
-            objects.push(object);
+        match answer.payload {
+            NetlinkPayload::InnerMessage(object) => objects.push(object),
+            NetlinkPayload::Error(error) => return Err(Error::kernel(doing, error.to_io())),
+            NetlinkPayload::Done(_) => return Ok(objects),
+            _ => {}
         }
     }
-    Ok(objects)
+    Err(Error::kernel(doing, closed()))
+}
+
+fn refusal(error: rtnetlink::Error) -> io::Error {
+    match error {
+        rtnetlink::Error::NetlinkError(message) => message.to_io(),
+        rtnetlink::Error::RequestFailed => closed(),
+        other => io::Error::other(other),
+    }
 }
 
 fn closed() -> io::Error {
@@ -184,6 +146,8 @@ fn closed() -> io::Error {
 
 /// The objects changed during the dump (`linux/netlink.h`, NLM_F_DUMP_INTR).
 const NLM_F_DUMP_INTR: u16 = 0x10;
+/// Requests sent at a time: their acknowledgements fit the default receive buffer.
+const BATCH: usize = 64;
 /// Dumps of a table under steady change are taken as they are after so many.
 const DUMP_ATTEMPTS: u32 = 3;
 /// The kernel answers within microseconds; a request this late has lost its answer.

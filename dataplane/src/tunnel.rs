@@ -112,16 +112,7 @@ impl Tunnels {
             return Err(Error::Taken(name.clone()));
         }
         self.change_or_restore(&link, update).await?;
-        let still = link::find(&self.netlink, name).await?;
-        match still {
-            Some(still) if still.id == link.id => Ok(link.id),
-            // Deleted meanwhile; then WireGuard made a new one, which bears no mark.
-            Some(stray) if !stray.is_ours() && stray.kind == Kind::WireGuard => {
-                self.delete(&stray)?;
-                Err(Error::Gone { doing: format!("update tunnel {name}") })
-            }
-            _ => Err(Error::Gone { doing: format!("update tunnel {name}") }),
-        }
+        Ok(link.id)
     }
 
     /// Starts to remove a tunnel; that it is gone is success.
@@ -180,7 +171,7 @@ impl Tunnels {
             let port = Some(before.port);
             let restore = WireGuardUpdate { port, ..WireGuardUpdate::default() };
             // The kernel notes the port, and complains that its own socket has it.
-            let _ = self.control.set(&link.name, &restore).await;
+            let _ = set(&self.netlink, &self.control, link, &restore).await;
         }
         outcome
     }
@@ -202,7 +193,7 @@ impl Tunnels {
             }
             address::add_link_local(netlink, link.id, wanted).await?;
         }
-        self.control.set(&link.name, &update.wireguard).await?;
+        set(netlink, &self.control, link, &update.wireguard).await?;
         if update.bring_up {
             let up = link::bring_up(netlink, link.id).await;
             // Only now does the kernel bind the port.
@@ -254,6 +245,7 @@ impl Tunnels {
 
     async fn found(&self, name: &IfName) -> Result<Link, Error> {
         let link = link::find(&self.netlink, name).await?;
+        let link = link.filter(|_| !self.is_removing(name));
         link.ok_or_else(|| Error::Gone { doing: format!("find tunnel {name}") })
     }
 
@@ -290,21 +282,44 @@ fn complete(tunnel: &Tunnel) -> TunnelUpdate {
     }
 }
 
+/// Changes the WireGuard device of an interface. Should that have been deleted meanwhile, a new one
+/// is made by the library, in the kernel or by `wireguard-go`, without our mark: it goes again.
+async fn set(
+    netlink: &Netlink,
+    control: &Control,
+    link: &Link,
+    update: &WireGuardUpdate,
+) -> Result<(), Error> {
+    if update.is_empty() {
+        return Ok(());
+    }
+    let outcome = control.set(&link.name, update).await;
+    match link::find(netlink, &link.name).await? {
+        Some(found) if found.id == link.id => return outcome,
+        Some(stray) if !stray.is_ours() && stray.kind == link.kind => {
+            link::delete(netlink, stray.id).await?;
+        }
+        _ => {}
+    }
+    Err(Error::Gone { doing: format!("configure tunnel {}", link.name) })
+}
+
 /// Peers go first: the kernel frees them faster one by one than with their interface.
 async fn delete(link: &Link, helper: &Helper, control: &Control) -> Result<(), Error> {
+    let netlink = Netlink::connect()?;
     match link.kind {
         Kind::WireGuard => {
             if let Ok((wireguard, _)) = control.get(&link.name).await {
                 let removed = wireguard.peers.into_keys().collect();
                 let update = WireGuardUpdate { removed, ..WireGuardUpdate::default() };
                 // Only to be quick: the interface goes all the same.
-                let _ = control.set(&link.name, &update).await;
+                let _ = set(&netlink, control, link, &update).await;
             }
         }
         Kind::Tun => helper.delete(&link.name).await?,
         Kind::Other => {}
     }
-    link::delete(&Netlink::connect()?, link.id).await
+    link::delete(&netlink, link.id).await
 }
 
 /// A removal that panicked has ended, too.

@@ -49,12 +49,11 @@ impl Helper {
     /// The interfaces it has; `None` if it is not running. Watches it from now on.
     pub(crate) async fn names(&self) -> Result<Option<Vec<IfName>>, Error> {
         let mut watch = self.watch.lock().await;
-        if self.connect().await?.is_none() {
+        let Some(answer) = self.ask("list interfaces", &Request::List).await? else {
             return Ok(None);
-        }
+        };
         self.watch(&mut watch).await?;
-        let answer = self.ask("list interfaces", &Request::List).await?;
-        Ok(answer.map(|answer| answer.names))
+        Ok(Some(answer.names))
     }
 
     /// Starts it unless it runs.
@@ -110,7 +109,11 @@ impl Helper {
     /// One request, one answer; `None` if it is not running.
     async fn ask(&self, doing: &str, request: &Request) -> Result<Option<Answer>, Error> {
         let Some(stream) = self.connect().await? else { return Ok(None) };
-        self.exchange(doing, &mut BufReader::new(stream), request).await.map(Some)
+        match self.exchange(doing, &mut BufReader::new(stream), request).await {
+            // It died over it.
+            Err(_) if self.connect().await?.is_none() => Ok(None),
+            outcome => outcome.map(Some),
+        }
     }
 
     async fn exchange(
@@ -181,13 +184,14 @@ impl Helper {
         if watch.as_ref().is_some_and(|task| !task.is_finished()) {
             return Ok(());
         }
-        let Some(mut stream) = self.connect().await? else {
-            return Err(self.error("watch", "it is not running"));
-        };
+        let stream = self.connect().await?;
         let events = self.events.clone();
         *watch = Some(tokio::spawn(async move {
             let mut nothing = [0; 1];
-            while stream.read(&mut nothing).await.is_ok_and(|octets| octets > 0) {}
+            // Without a stream it has died already.
+            if let Some(mut stream) = stream {
+                while stream.read(&mut nothing).await.is_ok_and(|octets| octets > 0) {}
+            }
             // Nobody takes events any more: then nobody needs to know.
             let _ = events.send(KernelEvent::HelperGone).await;
         }));

@@ -224,7 +224,15 @@ fn port_is_taken(error: &io::Error, port: u16) -> bool {
 /// The library's error, reduced to what cannot hold a key.
 fn refusal(doing: String, error: &io::Error) -> Error {
     match error.raw_os_error() {
-        _ if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+        _ if matches!(
+            error.kind(),
+            // A helper that dies leaves its socket, and may do so in the middle of an answer.
+            io::ErrorKind::NotFound
+                | io::ErrorKind::ConnectionRefused
+                | io::ErrorKind::ConnectionReset
+                | io::ErrorKind::BrokenPipe
+        ) =>
+        {
             Error::Gone { doing }
         }
         Some(number) => Error::kernel(doing, io::Error::from_raw_os_error(number)),

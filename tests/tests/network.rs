@@ -5,45 +5,45 @@ use sixwire_tests::scenario::{self, play, six, two};
 
 #[test]
 fn all_pairs_reach_each_other() {
-    play(six(Plane::Auto), scenario::all_pairs_reach_each_other);
+    play(six(Plane::Auto), &[scenario::all_pairs_reach_each_other]);
 }
 
 #[test]
 fn a_stopped_daemon_keeps_forwarding() {
-    play(six(Plane::Auto), scenario::stopped_daemon_keeps_forwarding);
+    play(six(Plane::Auto), &[scenario::stopped_daemon_keeps_forwarding]);
 }
 
 #[test]
 fn a_crashed_daemon_loses_no_packet() {
-    play(six(Plane::Auto), scenario::crashed_daemon_loses_no_packet);
+    play(six(Plane::Auto), &[scenario::crashed_daemon_loses_no_packet]);
 }
 
 #[test]
 fn a_cut_tunnel_is_routed_around() {
-    play(six(Plane::Auto), scenario::cut_tunnel_is_routed_around);
+    play(six(Plane::Auto), &[scenario::cut_tunnel_is_routed_around]);
 }
 
 #[test]
 fn a_lost_registry_is_a_non_event() {
-    play(six(Plane::Auto), scenario::lost_registry_is_a_non_event);
+    play(six(Plane::Auto), &[scenario::lost_registry_is_a_non_event]);
 }
 
 #[test]
 fn down_leaves_nothing() {
-    play(two(Plane::Auto), scenario::down_leaves_nothing);
+    play(two(Plane::Auto), &[scenario::down_leaves_nothing]);
 }
 
 #[test]
 fn bad_tokens_change_nothing() {
-    play(two(Plane::Auto), scenario::bad_tokens_change_nothing);
+    play(two(Plane::Auto), &[scenario::bad_tokens_change_nothing]);
 }
 
 #[test]
 fn a_join_that_was_cut_off_is_repeated() {
-    play(two(Plane::Auto), scenario::cut_off_join_is_repeated);
+    play(two(Plane::Auto), &[scenario::cut_off_join_is_repeated]);
 }
 
 #[test]
 fn a_stock_router_carries_our_routes() {
-    play(two(Plane::Embedded), scenario::stock_router_carries_our_routes);
+    play(two(Plane::Embedded), &[scenario::stock_router_carries_our_routes]);
 }

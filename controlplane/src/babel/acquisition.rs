@@ -10,6 +10,7 @@ use super::Babel;
 use super::announcement::Audience;
 use super::counter::DropReason;
 use super::deadline::Timer;
+use super::input::Announcers;
 use super::neighbour::NeighbourId;
 use super::output::Event;
 use super::route::{self, EntryId, Refresh, Route};
@@ -25,6 +26,10 @@ impl Babel {
         if router_id == self.params.router_id {
             return self.echoed(from, key, update);
         }
+        if !self.may_announce(from, router_id) {
+            self.count(DropReason::NotItsOwn);
+            return self.retracted(from, key);
+        }
         let route = self.route_of(from, router_id, next_hop, update);
         if self.table.of(key).is_some_and(|entry| !entry.is_feasible(&route)) {
             self.count(DropReason::Unfeasible);
@@ -34,6 +39,15 @@ impl Babel {
             Some(id) => self.refresh(id, route),
             None => self.learn(key, route),
         }
+    }
+
+    /// Whether routes of this originator are believed on the neighbour's link.
+    fn may_announce(&self, from: NeighbourId, router_id: RouterId) -> bool {
+        let link = self.neighbours.get(from).and_then(|one| self.links.get(&one.link));
+        link.is_some_and(|link| match link.params.announcers {
+            Announcers::Anyone => true,
+            Announcers::Only(node) => node == router_id,
+        })
     }
 
     fn route_of(

@@ -15,6 +15,7 @@ use super::counter::{Done, DropReason};
 use super::deadline::Timer;
 use super::input::{LinkParams, SplitHorizon};
 use super::neighbour::{Neighbour, NeighbourId};
+use super::params::Forwarding;
 use super::route::{Entry, Selection, Via};
 use super::sender::{COPIES, Carried, Content, GROUP_COPIES, Reason, Receipt, Sender, Waiting};
 use super::source::{self, Distance, Source};
@@ -211,6 +212,9 @@ impl Babel {
             let wanted = lost || reason != Reason::Dump;
             return wanted.then(|| self.retraction(key));
         };
+        if self.params.forwarding == Forwarding::Leaf && selected.via != Via::Own {
+            return (reason == Reason::Answer).then(|| self.retraction(key));
+        }
         if reason != Reason::Answer && self.is_behind(&selected, link, params) {
             return (reason == Reason::Change).then(|| self.retraction(key));
         }

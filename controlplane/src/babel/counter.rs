@@ -33,6 +33,8 @@ pub enum DropReason {
     Unfeasible,
     /// An update under our own router-id.
     OwnRouterId,
+    /// An update of a leaf for a route that is not its own.
+    NotItsOwn,
     /// A seqno request seen moments ago.
     RepeatedRequest,
     /// A seqno request that nobody here can answer or pass on.
@@ -89,7 +91,7 @@ const DONE: [&str; 7] = [
 ];
 
 /// Labels of [`DropReason`], in its order.
-const DROPPED: [&str; 17] = [
+const DROPPED: [&str; 18] = [
     "dropped: unknown link",
     "dropped: bad source address",
     "dropped: bad packet",
@@ -104,6 +106,7 @@ const DROPPED: [&str; 17] = [
     "dropped: too many questions of a neighbour",
     "dropped: unfeasible update",
     "dropped: own router-id",
+    "dropped: leaf announcing for others",
     "dropped: repeated seqno request",
     "dropped: hopeless seqno request",
     "dropped: unacknowledged updates",

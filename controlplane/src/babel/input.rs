@@ -91,6 +91,17 @@ pub struct LinkParams {
     pub split_horizon: SplitHorizon,
     /// Whether neighbours may still use what we announced there.
     pub start: LinkStart,
+    /// Whose routes are believed there.
+    pub announcers: Announcers,
+}
+
+/// Whose routes a link may bring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Announcers {
+    /// Everybody's: the other end forwards for others.
+    Anyone,
+    /// Those of one node: a leaf, which does not.
+    Only(RouterId),
 }
 
 /// What neighbours may know of us when a link comes up.
@@ -121,6 +132,7 @@ impl LinkParams {
             largest_datagram: LARGEST_DATAGRAM,
             split_horizon: SplitHorizon::On,
             start: LinkStart::Fresh,
+            announcers: Announcers::Anyone,
         }
     }
 }

@@ -60,16 +60,16 @@ use sixwire_proto::time::Instant;
 use counter::Counters;
 pub use counter::DropReason;
 use deadline::{Deadlines, Timer};
-pub use input::{Input, LinkParams, LinkStart, SplitHorizon};
+pub use input::{Announcers, Input, LinkParams, LinkStart, SplitHorizon};
 use link::Link;
 use neighbour::Neighbours;
 use origin::Origins;
 use outbox::Outbox;
-pub use output::{DownCause, Event, Output, Target};
+pub use output::{Complaint, DownCause, Event, Output, Target};
 use packet::Arrival;
 pub use params::{
-    HELLO_INTERVAL, LIMITS, LINK_SENSING, Limits, LinkSensing, OriginCheck, Params, SWITCH_MARGIN,
-    UPDATE_INTERVAL,
+    Forwarding, HELLO_INTERVAL, LIMITS, LINK_SENSING, Limits, LinkSensing, OriginCheck, Params,
+    SWITCH_MARGIN, UPDATE_INTERVAL,
 };
 use request::Requests;
 use route::Table;
@@ -84,6 +84,8 @@ pub struct Babel {
     /// Our sequence number.
     seqno: Seqno,
     life: Life,
+    /// Before this, what is refused is counted only.
+    next_complaint: Instant,
     links: BTreeMap<LinkId, Link>,
     neighbours: Neighbours,
     table: Table,
@@ -116,6 +118,7 @@ impl Babel {
             now,
             seqno: params.seqno,
             life: Life::Running,
+            next_complaint: now,
             links: BTreeMap::new(),
             neighbours: Neighbours::default(),
             table: Table::default(),

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
-use sixwire_proto::babel::{Destination, Packet, RouteKey};
+use sixwire_proto::babel::{Destination, Packet, PacketError, RouteKey, TlvError};
 use sixwire_proto::link::LinkId;
 use sixwire_proto::metric::{Cost, Metric};
 use sixwire_proto::router_id::RouterId;
@@ -118,11 +118,31 @@ pub enum Event {
         /// The sequence number asked for.
         seqno: Seqno,
     },
+    /// Something that came was refused, wholly or in part. Not every time: see the counters.
+    Refused {
+        /// The link it came by.
+        link: LinkId,
+        /// Its source address.
+        source: Ipv6Addr,
+        /// What is wrong with it.
+        complaint: Complaint,
+    },
     /// Someone announces our router-id with a sequence number we have not used yet.
     SeqnoAhead {
         /// The number heard.
         heard: Seqno,
     },
+}
+
+/// What is wrong with a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Complaint {
+    /// Its source is not link-local, or is our own address.
+    Source,
+    /// Its header.
+    Packet(PacketError),
+    /// One of its TLVs; the others count.
+    Tlv(TlvError),
 }
 
 /// Why a neighbour is not used any more.
@@ -146,6 +166,16 @@ impl fmt::Display for DownCause {
     }
 }
 
+impl fmt::Display for Complaint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Source => f.write_str("its source address is not link-local, or is our own"),
+            Self::Packet(error) => error.fmt(f),
+            Self::Tlv(error) => error.fmt(f),
+        }
+    }
+}
+
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -163,6 +193,9 @@ impl fmt::Display for Event {
             }
             Self::Starved { route, router_id, seqno } => {
                 write!(f, "no usable route to {route}, asking {router_id} for seqno {seqno}")
+            }
+            Self::Refused { link, source, complaint } => {
+                write!(f, "packet from {source} on {link} refused: {complaint}")
             }
             Self::SeqnoAhead { heard } => {
                 write!(f, "our router-id was announced with seqno {heard}, going beyond it")

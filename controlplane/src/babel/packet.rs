@@ -1,6 +1,7 @@
 //! A received packet, TLV by TLV.
 
 use std::net::{IpAddr, Ipv6Addr};
+use std::time::Duration;
 
 use sixwire_proto::babel::{self, Destination, Hello, Ihu, Tlv, TlvError, Update};
 use sixwire_proto::link::LinkId;
@@ -9,6 +10,7 @@ use super::Babel;
 use super::counter::{Done, DropReason};
 use super::link::Link;
 use super::neighbour::{Greeting, NeighbourId};
+use super::output::{Complaint, Event};
 use super::sender::Reason;
 
 /// How a packet came.
@@ -28,10 +30,15 @@ impl Babel {
             return self.count(DropReason::UnknownLink);
         };
         if !arrival.source.is_unicast_link_local() || arrival.source == own {
-            return self.count(DropReason::BadSource);
+            self.count(DropReason::BadSource);
+            return self.complain(arrival, Complaint::Source);
         }
-        let Ok(reader) = babel::read(bytes, arrival.source) else {
-            return self.count(DropReason::BadPacket);
+        let reader = match babel::read(bytes, arrival.source) {
+            Ok(reader) => reader,
+            Err(error) => {
+                self.count(DropReason::BadPacket);
+                return self.complain(arrival, Complaint::Packet(error));
+            }
         };
         for tlv in reader {
             self.tlv(arrival, tlv);
@@ -44,7 +51,10 @@ impl Babel {
             Ok(Tlv::Hello(hello)) => return self.hello(link, source, &hello),
             Ok(Tlv::Ihu(ihu)) => return self.ihu(arrival, &ihu),
             Ok(tlv) => tlv,
-            Err(_) => return self.count(DropReason::BadTlv),
+            Err(error) => {
+                self.count(DropReason::BadTlv);
+                return self.complain(arrival, Complaint::Tlv(error));
+            }
         };
         let Some(from) = self.neighbours.at(link, source) else {
             return self.count(DropReason::UnknownNeighbour);
@@ -59,6 +69,16 @@ impl Babel {
             Tlv::RouteRequest(None) => self.dump_wanted(from),
             Tlv::RouteRequest(Some(key)) => self.answer(from, key),
             Tlv::SeqnoRequest(request) => self.seqno_request(from, &request),
+        }
+    }
+
+    /// Says what is wrong with what came. Everything is counted, but only so much is said: whoever sends
+    /// rubbish must not fill the log.
+    fn complain(&mut self, arrival: Arrival, complaint: Complaint) {
+        if self.now >= self.next_complaint {
+            self.next_complaint = self.now + COMPLAINT_GAP;
+            let Arrival { link, source, .. } = arrival;
+            self.outbox.event(Event::Refused { link, source, complaint });
         }
     }
 
@@ -125,3 +145,6 @@ impl Babel {
         self.touch_unicast(to);
     }
 }
+
+/// Time between two complaints.
+const COMPLAINT_GAP: Duration = Duration::from_secs(1);

@@ -23,6 +23,8 @@ pub struct Params {
     pub switch_margin: Cost,
     /// Whether routes need a known origin.
     pub origin_check: OriginCheck,
+    /// Whether we forward for others.
+    pub forwarding: Forwarding,
     /// Ceilings of all tables.
     pub limits: Limits,
 }
@@ -45,6 +47,15 @@ pub enum OriginCheck {
     Required,
     /// All routes: a plain Babel network.
     Off,
+}
+
+/// Whether a node forwards for others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forwarding {
+    /// Every route is announced.
+    Transit,
+    /// Only routes of our own are announced, so that nobody sends us what we would drop.
+    Leaf,
 }
 
 /// Ceilings of the tables. What lies beyond is refused and counted.
@@ -76,6 +87,7 @@ impl Params {
             link_sensing: LINK_SENSING,
             switch_margin: SWITCH_MARGIN,
             origin_check: OriginCheck::Off,
+            forwarding: Forwarding::Transit,
             limits: LIMITS,
         }
     }

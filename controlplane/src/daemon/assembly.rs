@@ -41,7 +41,7 @@ use super::startup::{Adopted, OwnGround};
 use super::store::{Lock, Store};
 use super::tunnels::{self, CountOverride, TunnelDriver};
 use super::{native, tunnels::Context as TunnelContext};
-use crate::babel::{Babel, OriginCheck, Params};
+use crate::babel::{Babel, Forwarding, OriginCheck, Params};
 use crate::tunnel::{Params as TunnelParams, Service, Tunnels};
 
 /// Who the node is and where it keeps things: the ground for everything else.
@@ -154,7 +154,7 @@ impl<'a> Foundation<'a> {
         let served = requests::serve(
             community.requests,
             Arc::clone(&community.members),
-            (community.signalling.clone(), wires.tunnels.0.clone(), self.monotonic),
+            (community.signalling.clone(), wires.tunnels.0.clone()),
         );
         spawn(&mut tasks, "signalling", served);
         let (queries, api) = self.api()?;
@@ -282,6 +282,11 @@ impl<'a> Foundation<'a> {
             hello_interval: own.hello_interval.unwrap_or(network.hello_interval()),
             update_interval: own.update_interval.unwrap_or(network.update_interval()),
             origin_check: OriginCheck::Required,
+            forwarding: if self.papers.certificate.has(Role::Transit) {
+                Forwarding::Transit
+            } else {
+                Forwarding::Leaf
+            },
             ..Params::new(self.node, seqno)
         };
         let babel = Babel::new(params, random_seed()?, self.monotonic.now());

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use sixwire_dataplane::Dataplane;
 use sixwire_dataplane::model::{NextHop, RouteChange, RouteKey, RouteTarget};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{info, warn};
 
 use super::mailbox::Mailbox;
@@ -65,9 +65,8 @@ impl KernelRoutes {
     pub(super) async fn run(mut self) {
         let start = Instant::now();
         if !self.unconfirmed.is_empty() {
-            // The first neighbour to answer is seldom the best: what the kernel has is, until all
-            // have spoken.
-            sleep_until(start + SETTLE).await;
+            let settled = self.settle(start).await;
+            self.apply(settled).await;
         }
         let mut sweep_due = !self.unconfirmed.is_empty();
         loop {
@@ -80,6 +79,19 @@ impl KernelRoutes {
                 }
             }
         }
+    }
+
+    /// After a restart, the decisions once they have settled: the first neighbour to answer is seldom
+    /// the best, and what the kernel has is good until all have spoken.
+    async fn settle(&self, start: Instant) -> RouteUpdates {
+        sleep_until(start + SETTLE_LEAST).await;
+        let mut settled = RouteUpdates::new();
+        while Instant::now() < start + SETTLE_MOST
+            && let Ok(more) = timeout(CALM, self.updates.take()).await
+        {
+            settled.extend(more);
+        }
+        settled
     }
 
     async fn apply(&mut self, updates: RouteUpdates) {
@@ -170,7 +182,11 @@ impl KernelRoutes {
 }
 
 /// After a restart, how long neighbours have to speak before their word replaces adopted routes: a
-/// Hello, an IHU and a table, each a round trip.
-const SETTLE: Duration = Duration::from_secs(1);
+/// Hello, an IHU and a table, each a round trip of up to 300 ms.
+const SETTLE_LEAST: Duration = Duration::from_secs(1);
+/// Time without a new decision that ends the wait.
+const CALM: Duration = Duration::from_millis(500);
+/// The wait ends after this in any case, so that failures meanwhile are not waited out.
+const SETTLE_MOST: Duration = Duration::from_secs(5);
 /// After a restart, how long an adopted route stays unconfirmed: two Hello intervals and a table.
 const CONFIRM: Duration = Duration::from_secs(15);

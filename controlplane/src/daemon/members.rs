@@ -1,6 +1,7 @@
 //! Who belongs to the network: this node's papers, the certificates of others, the network state;
 //! how they are fetched, passed on and withdrawn.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -136,7 +137,11 @@ impl Members {
         let papers = self.membership();
         let (node, learnt) = self.roster().learn(chain, &papers.state, (self.now)())?;
         match learnt {
-            Learnt::New => self.vouch(node).await,
+            Learnt::New => {
+                self.vouch(node).await;
+                // Whoever was expelled may have come back.
+                self.membership.send_modify(|_| {});
+            }
             Learnt::Nothing => {}
             Learnt::Full => warn!(%node, limit = Roster::LIMIT, "no room for its certificate"),
         }
@@ -151,19 +156,37 @@ impl Members {
         let _ = self.routing.send(origin).await;
     }
 
-    /// Finds out what a router-id may announce: from the roster, else from a neighbour that has
-    /// a route to it.
+    /// Finds out what a router-id may announce: from the roster, else from one neighbour after the
+    /// other.
     pub(super) async fn origin_wanted(
         &self,
         node: RouterId,
-        ask: Informant,
+        ask: &[Informant],
         signalling: &Signalling,
     ) {
         if self.certificate(node).is_some() {
             return self.vouch(node).await;
         }
-        if let Err(error) = self.fetch_certificate(node, ask, signalling).await {
-            warn!(%node, from = %ask.node, %error, "no certificate for an announced node");
+        for informant in ask {
+            match self.fetch_certificate(node, *informant, signalling).await {
+                Ok(()) => return,
+                Err(error) => {
+                    warn!(%node, from = %informant.node, %error, "no certificate for an announced node");
+                }
+            }
+        }
+    }
+
+    /// Asks neighbours for newer certificates of nodes whose known ones end soon: they were renewed
+    /// long ago, but nobody has met those nodes since.
+    pub(super) async fn refresh(&self, ask: &[Informant], signalling: &Signalling) {
+        let aging = self.roster().aging((self.now)());
+        for node in aging.into_iter().take(FETCHES) {
+            for informant in ask {
+                if self.fetch_certificate(node, *informant, signalling).await.is_ok() {
+                    break;
+                }
+            }
         }
     }
 
@@ -228,7 +251,16 @@ impl Members {
     pub(super) async fn purge(&self) {
         let papers = self.membership();
         let out = self.roster().purge(&papers.state, (self.now)());
+        if !out.is_empty() {
+            self.membership.send_modify(|_| {});
+        }
         self.expel(out).await;
+    }
+
+    /// Nodes that are no members any more.
+    #[must_use]
+    pub(super) fn expelled(&self) -> BTreeSet<RouterId> {
+        self.roster().expelled().clone()
     }
 
     async fn expel(&self, out: Vec<(RouterId, DocumentError)>) {

@@ -1,6 +1,6 @@
 //! The certificates this node has seen and verified: whose router-id may originate which prefix.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sixwire_proto::certificate::{Certificate, Chain};
 use sixwire_proto::envelope::DocumentError;
@@ -14,6 +14,8 @@ use sixwire_proto::time::Timestamp;
 pub(super) struct Roster {
     root: PublicKey,
     members: BTreeMap<RouterId, Member>,
+    /// Nodes that were members once and are none now.
+    expelled: BTreeSet<RouterId>,
 }
 
 /// A certificate, read and as it came.
@@ -43,7 +45,7 @@ impl Roster {
     /// A roster of the network with this root key.
     #[must_use]
     pub(super) fn new(root: PublicKey) -> Self {
-        Self { root, members: BTreeMap::new() }
+        Self { root, members: BTreeMap::new(), expelled: BTreeSet::new() }
     }
 
     /// Verifies a certificate and keeps it if it is the newest of its node.
@@ -67,6 +69,7 @@ impl Roster {
             return Ok((node, Learnt::Full));
         }
         self.members.insert(node, Member { certificate, chain: chain.clone() });
+        self.expelled.remove(&node);
         Ok((node, Learnt::New))
     }
 
@@ -74,6 +77,17 @@ impl Roster {
     #[must_use]
     pub(super) fn get(&self, node: RouterId, now: Timestamp) -> Option<&Member> {
         self.members.get(&node).filter(|member| member.certificate.valid_at(now).is_ok())
+    }
+
+    /// Nodes whose certificates are in the last quarter of their life.
+    #[must_use]
+    pub(super) fn aging(&self, now: Timestamp) -> Vec<RouterId> {
+        let is_aging = |certificate: &Certificate| {
+            let life = certificate.not_before.until(certificate.not_after);
+            now.until(certificate.not_after) < life / 4
+        };
+        let aging = self.members.iter().filter(|(_, member)| is_aging(&member.certificate));
+        aging.map(|(node, _)| *node).collect()
     }
 
     /// Takes out every node whose certificate has expired or is not admitted by the state.
@@ -93,8 +107,17 @@ impl Roster {
             .collect();
         for (node, _) in &out {
             self.members.remove(node);
+            if self.expelled.len() < Self::LIMIT {
+                self.expelled.insert(*node);
+            }
         }
         out
+    }
+
+    /// Nodes that were members once, and whose certificates hold no more.
+    #[must_use]
+    pub(super) fn expelled(&self) -> &BTreeSet<RouterId> {
+        &self.expelled
     }
 }
 
@@ -158,6 +181,8 @@ mod tests {
         assert_eq!(learn(3), Ok((node, Learnt::New)));
         assert_eq!(roster.get(node, Timestamp(5)).unwrap().certificate.serial, 3);
         assert!(roster.get(node, Timestamp(101)).is_none());
+        assert_eq!(roster.aging(Timestamp(75)), []);
+        assert_eq!(roster.aging(Timestamp(76)), [node]);
     }
 
     #[test]
@@ -168,5 +193,8 @@ mod tests {
         let out = roster.purge(&state(vec![2]), Timestamp(5));
         assert_eq!(out.len(), 1);
         assert!(roster.learn(&chain(2), &state(vec![2]), Timestamp(5)).is_err());
+        assert_eq!(roster.expelled().len(), 1);
+        roster.learn(&chain(3), &state(vec![2]), Timestamp(5)).unwrap();
+        assert!(roster.expelled().is_empty(), "a new certificate makes it a member again");
     }
 }

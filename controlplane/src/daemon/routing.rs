@@ -277,8 +277,10 @@ impl Routing {
                     news.neighbours.insert((link, neighbour), None);
                 });
             }
-            Event::NeighbourRestarted { .. } | Event::Starved { .. } | Event::SeqnoAhead { .. } => {
-            }
+            Event::NeighbourRestarted { .. }
+            | Event::Refused { .. }
+            | Event::Starved { .. }
+            | Event::SeqnoAhead { .. } => {}
         }
     }
 

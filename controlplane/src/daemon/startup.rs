@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use sixwire_dataplane::model::{
-    Desired, Observed, ObservedPeer, ObservedTunnel, Peer, RouteKey, RouteTarget, Tunnel, WireGuard,
+    Change, Desired, Observed, ObservedPeer, ObservedTunnel, ObservedWireGuard, Peer, RouteKey,
+    RouteTarget, Tunnel, WireGuard,
 };
 use sixwire_dataplane::{Dataplane, Error, plan};
 use sixwire_proto::prefix::Prefix;
@@ -13,6 +14,7 @@ use sixwire_proto::router_id::RouterId;
 use tracing::{debug, warn};
 
 use super::tunnels::AdoptedTunnel;
+use crate::babel::Announcers;
 
 /// What is this node's own, whatever tunnels it has.
 #[derive(Clone, Debug)]
@@ -75,8 +77,14 @@ impl OwnGround {
         let kept = Adopted { tunnels: usable(&observed), routes: usable_routes(&observed) };
         let desired = self.desired(&observed, &kept);
         for change in plan(&desired, &observed) {
-            warn!(?change, "somebody changed the kernel, putting it back");
-            dataplane.apply(&change).await?;
+            // What is being made or removed at this moment is its maker's business.
+            if matches!(
+                change,
+                Change::AddAddress(_) | Change::AddUnreachable(_) | Change::UpdateTunnel(..)
+            ) {
+                warn!(?change, "somebody changed the kernel, putting it back");
+                dataplane.apply(&change).await?;
+            }
         }
         Ok(observed)
     }
@@ -133,7 +141,7 @@ impl OwnGround {
     }
 }
 
-/// Tunnels in working order: up, with their mark, their device and a peer.
+/// Tunnels worth keeping: with their mark, their device and a peer.
 fn usable(observed: &Observed) -> Vec<AdoptedTunnel> {
     observed
         .tunnels
@@ -141,16 +149,24 @@ fn usable(observed: &Observed) -> Vec<AdoptedTunnel> {
         .filter_map(|(name, tunnel)| {
             let wireguard = tunnel.wireguard.as_ref().filter(|w| !w.peers.is_empty())?;
             let their_port = wireguard.peers.values().find_map(|peer| peer.endpoint);
+            let mark = tunnel.mark?;
             Some(AdoptedTunnel {
                 name: name.clone(),
                 link: tunnel.link,
-                mark: tunnel.mark.filter(|_| tunnel.up)?,
+                mark,
                 port: wireguard.port,
                 peers: wireguard.peers.keys().copied().collect(),
                 their_port: their_port.map(|endpoint| endpoint.port()),
+                announcers: announcers(mark.node, wireguard),
             })
         })
         .collect()
+}
+
+/// Whose routes a tunnel may bring, as its allowed-ips were set by.
+fn announcers(node: RouterId, wireguard: &ObservedWireGuard) -> Announcers {
+    let forwards = |peer: &ObservedPeer| peer.allowed_ips.contains(&Prefix::V6_DEFAULT);
+    if wireguard.peers.values().any(forwards) { Announcers::Anyone } else { Announcers::Only(node) }
 }
 
 fn usable_routes(observed: &Observed) -> BTreeMap<RouteKey, RouteTarget> {

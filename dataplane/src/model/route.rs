@@ -89,3 +89,15 @@ impl std::fmt::Display for RouteKey {
         self.source.map_or(Ok(()), |source| write!(f, " from {source}"))
     }
 }
+
+impl std::fmt::Display for RouteChange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Replace(key, RouteTarget::Via(hop)) => {
+                write!(f, "set route to {key} via {} on interface {}", hop.gateway, hop.link)
+            }
+            Self::Replace(key, RouteTarget::Unreachable) => write!(f, "make {key} unreachable"),
+            Self::Remove(key) => write!(f, "remove route to {key}"),
+        }
+    }
+}

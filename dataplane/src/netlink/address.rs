@@ -1,12 +1,13 @@
 //! Addresses of interfaces.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope};
-use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use rtnetlink::{AddressAddRequest, AddressMessageBuilder};
 use sixwire_proto::link::LinkId;
 
-use super::{Mode, Netlink};
+use super::{Netlink, added, removed};
 use crate::error::Error;
 use crate::model::ADDRESS_METRIC;
 
@@ -61,57 +62,40 @@ pub(crate) async fn add_link_local(
     link: LinkId,
     address: Ipv6Addr,
 ) -> Result<(), Error> {
-    let mut message = message(link, address.into(), LINK_LOCAL_LENGTH);
+    let mut request = netlink.handle.address().add(link.0, address.into(), LINK_LOCAL_LENGTH);
+    let message = request.message_mut();
     message.header.scope = AddressScope::Link;
     message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
-    send_new(netlink, link, address.into(), message).await
+    add(link, address.into(), request).await
 }
 
 /// Gives the address interface an address of the node, alone, with our mark, usable at once.
 pub(crate) async fn add_own(netlink: &Netlink, link: LinkId, address: IpAddr) -> Result<(), Error> {
-    let mut message = message(link, address, host_length(address));
-    let flags = AddressFlags::Nodad | AddressFlags::Noprefixroute;
-    message.attributes.push(AddressAttribute::Flags(flags));
-    message.attributes.push(AddressAttribute::RoutePriority(ADDRESS_METRIC));
-    send_new(netlink, link, address, message).await
+    let mut request = netlink.handle.address().add(link.0, address, host_length(address));
+    request.message_mut().attributes.extend([
+        AddressAttribute::Flags(AddressFlags::Nodad | AddressFlags::Noprefixroute),
+        AddressAttribute::RoutePriority(ADDRESS_METRIC),
+    ]);
+    add(link, address, request).await
 }
 
 /// Takes an address away; that it is gone already is success.
 pub(crate) async fn remove(netlink: &Netlink, link: LinkId, address: IpAddr) -> Result<(), Error> {
-    let link_local = matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
-    let length = if link_local { LINK_LOCAL_LENGTH } else { host_length(address) };
-    let message = RouteNetlinkMessage::DelAddress(message(link, address, length));
-    let doing = format!("remove address {address} from interface {link}");
-    match netlink.send(doing, message, Mode::Existing).await {
-        Err(error) if error.is_gone() => Ok(()),
-        outcome => outcome,
-    }
-}
-
-async fn send_new(
-    netlink: &Netlink,
-    link: LinkId,
-    address: IpAddr,
-    message: AddressMessage,
-) -> Result<(), Error> {
-    let doing = format!("add address {address} to interface {link}");
-    let message = RouteNetlinkMessage::NewAddress(message);
-    match netlink.send(doing, message, Mode::New).await {
-        Err(error) if error.is_present() => Ok(()),
-        outcome => outcome,
-    }
-}
-
-fn message(link: LinkId, address: IpAddr, length: u8) -> AddressMessage {
-    let mut message = AddressMessage::default();
-    message.header.index = link.0;
-    message.header.prefix_len = length;
-    message.header.family = match address {
-        IpAddr::V4(_) => AddressFamily::Inet,
-        IpAddr::V6(_) => AddressFamily::Inet6,
+    let message = match address {
+        IpAddr::V4(v4) => {
+            AddressMessageBuilder::<Ipv4Addr>::new().index(link.0).address(v4, 32).build()
+        }
+        IpAddr::V6(v6) => {
+            let length = if v6.is_unicast_link_local() { LINK_LOCAL_LENGTH } else { 128 };
+            AddressMessageBuilder::<Ipv6Addr>::new().index(link.0).address(v6, length).build()
+        }
     };
-    message.attributes = vec![AddressAttribute::Local(address), AddressAttribute::Address(address)];
-    message
+    let doing = format!("remove address {address} from interface {link}");
+    removed(doing, netlink.handle.address().del(message).execute()).await
+}
+
+async fn add(link: LinkId, address: IpAddr, request: AddressAddRequest) -> Result<(), Error> {
+    added(format!("add address {address} to interface {link}"), request.execute()).await
 }
 
 fn host_length(address: IpAddr) -> u8 {

@@ -1,13 +1,17 @@
 //! Network interfaces.
 
+use std::pin::pin;
+
+use futures_util::StreamExt as _;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
     AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoKind, LinkAttribute, LinkFlags, LinkInfo,
     LinkMessage,
 };
+use rtnetlink::{LinkUnspec, LinkWireguard};
 use sixwire_proto::link::LinkId;
 
-use super::{Mode, Netlink};
+use super::{Netlink, done, in_time, refusal, removed};
 use crate::error::Error;
 use crate::model::{IfName, LINK_GROUP, Mark};
 
@@ -115,25 +119,22 @@ pub(crate) async fn links(netlink: &Netlink) -> Result<Vec<Link>, Error> {
 
 /// The interface of that name.
 pub(crate) async fn find(netlink: &Netlink, name: &IfName) -> Result<Option<Link>, Error> {
-    let mut message = LinkMessage::default();
-    message.attributes.push(LinkAttribute::IfName(name.to_string()));
     let doing = format!("look up interface {name}");
-    match netlink.get(&doing, RouteNetlinkMessage::GetLink(message)).await? {
-        Some(RouteNetlinkMessage::NewLink(message)) => Ok(Link::from_message(&message)),
-        _ => Ok(None),
+    let answer = netlink.handle.link().get().match_name(name.as_str()).execute();
+    let found = in_time(&doing, pin!(answer).next()).await?;
+    let found = found.unwrap_or(Err(rtnetlink::Error::RequestFailed));
+    match found.map_err(|error| Error::kernel(doing, refusal(error))) {
+        Ok(message) => Ok(Link::from_message(&message)),
+        Err(error) if error.is_gone() => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
 /// Makes a kernel WireGuard interface, down, in our group.
 pub(crate) async fn create_wireguard(netlink: &Netlink, name: &IfName) -> Result<(), Error> {
-    let mut message = LinkMessage::default();
-    message.attributes = vec![
-        LinkAttribute::IfName(name.to_string()),
-        LinkAttribute::Group(LINK_GROUP),
-        LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Wireguard)]),
-    ];
-    let doing = format!("create WireGuard interface {name}");
-    let outcome = netlink.send(doing, RouteNetlinkMessage::NewLink(message), Mode::New).await;
+    let message = LinkWireguard::new(name.as_str()).link_group(LINK_GROUP).build();
+    let request = netlink.handle.link().add(message).execute();
+    let outcome = done(format!("create WireGuard interface {name}"), request).await;
     outcome.map_err(|error| match error.errno() {
         Some(nix::errno::Errno::EOPNOTSUPP) => Error::NoKernelWireGuard,
         Some(nix::errno::Errno::EEXIST) => Error::Taken(name.clone()),
@@ -148,37 +149,27 @@ pub(crate) async fn configure(
     mark: Option<Mark>,
     mtu: Option<u32>,
 ) -> Result<(), Error> {
-    let mut message = LinkMessage::default();
-    message.header.index = link.0;
-    let no_addresses = AfSpecInet6::AddrGenMode(In6AddrGenMode::None);
-    message.attributes = vec![
-        LinkAttribute::Group(LINK_GROUP),
-        LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![no_addresses])]),
-    ];
+    let no_addresses = AfSpecUnspec::Inet6(vec![AfSpecInet6::AddrGenMode(In6AddrGenMode::None)]);
+    let mut message = LinkUnspec::new_with_index(link.0)
+        .link_group(LINK_GROUP)
+        .append_extra_attribute(LinkAttribute::AfSpecUnspec(vec![no_addresses]))
+        .build();
     message.attributes.extend(mark.map(|mark| LinkAttribute::IfAlias(mark.to_string())));
     message.attributes.extend(mtu.map(LinkAttribute::Mtu));
-    let doing = format!("set alias and MTU of interface {link}");
-    netlink.send(doing, RouteNetlinkMessage::SetLink(message), Mode::Existing).await
+    let request = netlink.handle.link().change(message).execute();
+    done(format!("set alias and MTU of interface {link}"), request).await
 }
 
 /// Switches an interface on.
 pub(crate) async fn bring_up(netlink: &Netlink, link: LinkId) -> Result<(), Error> {
-    let mut message = LinkMessage::default();
-    message.header.index = link.0;
-    message.header.flags = LinkFlags::Up;
-    message.header.change_mask = LinkFlags::Up;
-    let doing = format!("bring up interface {link}");
-    netlink.send(doing, RouteNetlinkMessage::SetLink(message), Mode::Existing).await
+    let message = LinkUnspec::new_with_index(link.0).up().build();
+    let request = netlink.handle.link().change(message).execute();
+    done(format!("bring up interface {link}"), request).await
 }
 
 /// Deletes an interface; that it is gone already is success. Takes the kernel about 0.1 s, within
 /// the system call: not for the main thread.
 pub(crate) async fn delete(netlink: &Netlink, link: LinkId) -> Result<(), Error> {
-    let mut message = LinkMessage::default();
-    message.header.index = link.0;
-    let doing = format!("delete interface {link}");
-    match netlink.send(doing, RouteNetlinkMessage::DelLink(message), Mode::Existing).await {
-        Err(error) if error.is_gone() => Ok(()),
-        outcome => outcome,
-    }
+    let request = netlink.handle.link().del(link.0).execute();
+    removed(format!("delete interface {link}"), request).await
 }

@@ -6,13 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
-use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::link::LinkMessage;
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
-use netlink_proto::ConnectionHandle;
-use netlink_proto::sys::protocols::NETLINK_ROUTE;
-use netlink_proto::sys::{AsyncSocket as _, SocketAddr};
 use nix::sys::socket::{setsockopt, sockopt};
+use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
+use rtnetlink::sys::{AsyncSocket as _, SocketAddr};
+use rtnetlink::{Handle, MulticastGroup};
 use sixwire_proto::link::LinkId;
 use sixwire_proto::prefix::Prefix;
 use tokio::sync::mpsc;
@@ -145,16 +144,15 @@ pub(crate) async fn start(
 /// A connection that gets events; its handle keeps it open.
 struct Subscription {
     messages: BoxStream<'static, (NetlinkMessage<RouteNetlinkMessage>, SocketAddr)>,
-    _handle: ConnectionHandle<RouteNetlinkMessage>,
+    _handle: Handle,
 }
 
 impl Subscription {
     fn open() -> Result<Self, Error> {
         let failed = |error| Error::kernel("open a netlink socket for events", error);
         let (mut connection, handle, messages) =
-            netlink_proto::new_connection(NETLINK_ROUTE).map_err(failed)?;
+            rtnetlink::new_multicast_connection(&GROUPS).map_err(failed)?;
         let socket = connection.socket_mut().socket_mut();
-        socket.bind(&SocketAddr::new(0, GROUPS)).map_err(failed)?;
         // Without the privilege for more the default buffer serves, and overruns are told.
         if setsockopt(socket, sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err() {
             tracing::warn!("cannot enlarge the receive buffer of kernel events");
@@ -244,8 +242,14 @@ impl Watcher {
     }
 }
 
-/// RTNLGRP_LINK (1), IPV4_IFADDR (5), IPV4_ROUTE (7), IPV6_IFADDR (9), IPV6_ROUTE (11), as bits.
-const GROUPS: u32 = 1 | 1 << 4 | 1 << 6 | 1 << 8 | 1 << 10;
+/// What is watched.
+const GROUPS: [MulticastGroup; 5] = [
+    MulticastGroup::Link,
+    MulticastGroup::Ipv4Ifaddr,
+    MulticastGroup::Ipv4Route,
+    MulticastGroup::Ipv6Ifaddr,
+    MulticastGroup::Ipv6Route,
+];
 /// Octets; holds the events of 20 000 routes that change at once (measured: 8 MiB hold 13 000).
 const RECEIVE_BUFFER: usize = 32 << 20;
 /// Events that wait for the daemon.

@@ -1,15 +1,18 @@
 //! Routes of both families.
 
+use std::io;
 use std::net::IpAddr;
 
+use futures_util::future::join_all;
 use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType, RouteVia,
+    RouteAddress, RouteAttribute, RouteMessage, RouteScope, RouteType, RouteVia,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use rtnetlink::RouteMessageBuilder;
 use sixwire_proto::link::LinkId;
 use sixwire_proto::prefix::Prefix;
 
-use super::{Mode, Netlink};
+use super::{BATCH, Netlink, done, removed};
 use crate::error::Error;
 use crate::model::{NextHop, ROUTE_METRIC, RouteChange, RouteKey, RouteTarget, UNREACHABLE_METRIC};
 
@@ -46,7 +49,7 @@ impl Table {
         Ok(routes)
     }
 
-    /// Applies changes in order, many to a send. One outcome each.
+    /// Applies changes in order, many at a time. One outcome each.
     pub(crate) async fn apply(
         self,
         netlink: &Netlink,
@@ -54,15 +57,8 @@ impl Table {
     ) -> Vec<Result<(), Error>> {
         let mut outcomes = Vec::with_capacity(changes.len());
         for batch in changes.chunks(BATCH) {
-            let messages = batch.iter().map(|change| self.message(change)).collect();
-            match netlink.send_all("change routes", messages).await {
-                Ok(verdicts) => outcomes.extend(
-                    batch.iter().zip(verdicts).map(|(change, verdict)| judge(change, verdict)),
-                ),
-                Err(error) => outcomes.extend(batch.iter().map(|change| {
-                    Err(Error::kernel(describe(change), std::io::Error::other(error.to_string())))
-                })),
-            }
+            let batch = batch.iter().map(|change| self.change(netlink, change, ROUTE_METRIC));
+            outcomes.extend(join_all(batch).await);
         }
         outcomes
     }
@@ -73,10 +69,8 @@ impl Table {
         netlink: &Netlink,
         prefix: Prefix,
     ) -> Result<(), Error> {
-        let mut message = self.route(RouteKey::to(prefix), UNREACHABLE_METRIC);
-        message.header.kind = RouteType::Unreachable;
-        let doing = format!("make {prefix} unreachable");
-        netlink.send(doing, RouteNetlinkMessage::NewRoute(message), Mode::Replace).await
+        let change = RouteChange::Replace(RouteKey::to(prefix), RouteTarget::Unreachable);
+        self.change(netlink, &change, UNREACHABLE_METRIC).await
     }
 
     /// Undoes that.
@@ -85,14 +79,8 @@ impl Table {
         netlink: &Netlink,
         prefix: Prefix,
     ) -> Result<(), Error> {
-        let mut message = self.route(RouteKey::to(prefix), UNREACHABLE_METRIC);
-        message.header.scope = RouteScope::NoWhere;
-        let doing = format!("remove the unreachable route of {prefix}");
-        let message = RouteNetlinkMessage::DelRoute(message);
-        match netlink.send(doing, message, Mode::Existing).await {
-            Err(error) if error.is_gone() => Ok(()),
-            outcome => outcome,
-        }
+        let change = RouteChange::Remove(RouteKey::to(prefix));
+        self.change(netlink, &change, UNREACHABLE_METRIC).await
     }
 
     /// What the message says about a route of ours.
@@ -111,59 +99,53 @@ impl Table {
         }
     }
 
-    fn message(self, change: &RouteChange) -> (RouteNetlinkMessage, Mode) {
-        let mut message = self.route(change.key(), ROUTE_METRIC);
+    async fn change(
+        self,
+        netlink: &Netlink,
+        change: &RouteChange,
+        metric: u32,
+    ) -> Result<(), Error> {
+        let message = self
+            .message(change, metric)
+            .map_err(|invalid| Error::kernel(change.to_string(), io::Error::other(invalid)))?;
+        let routes = netlink.handle.route();
         match change {
-            RouteChange::Replace(_, target) => {
-                set_target(&mut message, target);
-                (RouteNetlinkMessage::NewRoute(message), Mode::Replace)
-            }
-            RouteChange::Remove(_) => {
-                message.header.scope = RouteScope::NoWhere;
-                (RouteNetlinkMessage::DelRoute(message), Mode::Existing)
-            }
+            RouteChange::Replace(..) => done(change, routes.add(message).replace().execute()).await,
+            RouteChange::Remove(_) => removed(change, routes.del(message).execute()).await,
         }
     }
 
-    fn route(self, key: RouteKey, metric: u32) -> RouteMessage {
-        let mut message = RouteMessage::default();
-        let (prefix, source) = (key.prefix, key.source);
-        message.header.address_family = family(prefix);
-        message.header.destination_prefix_length = prefix.length();
-        message.header.protocol = RouteProtocol::from(self.protocol);
-        // Tables beyond eight bits stand in the attribute alone.
-        message.header.table = u8::try_from(self.table).unwrap_or(0);
-        message.attributes = vec![
-            RouteAttribute::Table(self.table),
-            RouteAttribute::Priority(metric),
-            RouteAttribute::Destination(prefix.address().into()),
-        ];
+    fn message(self, change: &RouteChange, metric: u32) -> Result<RouteMessage, Invalid> {
+        let RouteKey { prefix, source } = change.key();
+        let mut route = RouteMessageBuilder::<IpAddr>::new()
+            .table_id(self.table)
+            .protocol(self.protocol.into())
+            .priority(metric)
+            .destination_prefix(prefix.address(), prefix.length())?;
         if let Some(source) = source {
-            message.header.source_prefix_length = source.length();
-            message.attributes.push(RouteAttribute::Source(source.address().into()));
+            route = route.source_prefix(source.address(), source.length())?;
         }
-        message
+        route = match change {
+            RouteChange::Replace(_, RouteTarget::Via(hop)) => via(route, hop)?,
+            RouteChange::Replace(_, RouteTarget::Unreachable) => route.kind(RouteType::Unreachable),
+            // Of any kind and scope.
+            RouteChange::Remove(_) => route.kind(RouteType::Unspec).scope(RouteScope::NoWhere),
+        };
+        Ok(route.build())
     }
 }
 
 /// Where the packets go: the one place that would name a next-hop object instead.
-fn set_target(message: &mut RouteMessage, target: &RouteTarget) {
-    let hop = match target {
-        RouteTarget::Unreachable => {
-            message.header.kind = RouteType::Unreachable;
-            return;
-        }
-        RouteTarget::Via(hop) => hop,
-    };
-    message.header.kind = RouteType::Unicast;
-    message.attributes.push(RouteAttribute::Oif(hop.link.0));
-    message.attributes.push(match (message.header.address_family, hop.gateway) {
-        (AddressFamily::Inet, IpAddr::V6(gateway)) => RouteAttribute::Via(RouteVia::Inet6(gateway)),
-        (_, gateway) => RouteAttribute::Gateway(gateway.into()),
-    });
-    let source = hop.preferred_source.map(|source| RouteAttribute::PrefSource(source.into()));
-    message.attributes.extend(source);
+fn via(route: RouteMessageBuilder, hop: &NextHop) -> Result<RouteMessageBuilder, Invalid> {
+    let route = route.output_interface(hop.link.0).gateway(hop.gateway)?;
+    match hop.preferred_source {
+        Some(source) => Ok(route.pref_source(source)?),
+        None => Ok(route),
+    }
 }
+
+/// A route that mixes address families; the library keeps its own type to itself.
+type Invalid = Box<dyn std::error::Error + Send + Sync>;
 
 /// The attributes of a route message that we look at.
 struct Parts {
@@ -234,30 +216,6 @@ fn ip(address: &RouteAddress) -> Option<IpAddr> {
     }
 }
 
-fn family(prefix: Prefix) -> AddressFamily {
-    if prefix.is_v6() { AddressFamily::Inet6 } else { AddressFamily::Inet }
-}
-
-fn judge(change: &RouteChange, verdict: Result<(), std::io::Error>) -> Result<(), Error> {
-    match verdict.map_err(|error| Error::kernel(describe(change), error)) {
-        Err(error) if matches!(change, RouteChange::Remove(_)) && error.is_gone() => Ok(()),
-        outcome => outcome,
-    }
-}
-
-fn describe(change: &RouteChange) -> String {
-    match change {
-        RouteChange::Replace(key, RouteTarget::Via(hop)) => {
-            format!("set route to {key} via {} on interface {}", hop.gateway, hop.link)
-        }
-        RouteChange::Replace(key, RouteTarget::Unreachable) => format!("make {key} unreachable"),
-        RouteChange::Remove(key) => format!("remove route to {key}"),
-    }
-}
-
-/// Messages to a send: beyond 64 nothing is gained, and the acknowledgements fit the default buffer.
-const BATCH: usize = 64;
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -285,8 +243,8 @@ mod tests {
             (key("10.1.0.0/16", None), hop("fe80::2", Some("10.2.0.1"))),
             (key("10.1.0.0/16", None), hop("10.9.0.1", None)),
         ] {
-            let (message, _) = OURS.message(&RouteChange::Replace(key, target));
-            let RouteNetlinkMessage::NewRoute(message) = message else { panic!("{message:?}") };
+            let change = RouteChange::Replace(key, target);
+            let message = OURS.message(&change, ROUTE_METRIC).unwrap();
             assert_eq!(OURS.own(&message), Some(OwnRoute::Mesh(key, Some(target))));
         }
     }
@@ -297,7 +255,7 @@ mod tests {
             RouteKey::to("fd00::/48".parse().unwrap()),
             RouteTarget::Unreachable,
         );
-        let RouteNetlinkMessage::NewRoute(message) = OURS.message(&change).0 else { panic!() };
+        let message = OURS.message(&change, ROUTE_METRIC).unwrap();
         assert!(OURS.own(&message).is_some());
         assert_eq!(Table { table: 254, ..OURS }.own(&message), None);
         assert_eq!(Table { protocol: 4, ..OURS }.own(&message), None);

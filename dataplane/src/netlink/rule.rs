@@ -1,10 +1,10 @@
 //! Policy rules, marked by their protocol number.
 
-use netlink_packet_route::route::RouteProtocol;
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use rtnetlink::RuleAddRequest;
 
-use super::{Mode, Netlink};
+use super::{Netlink, added, removed};
 use crate::error::Error;
 use crate::model::{Family, Rule};
 
@@ -26,37 +26,26 @@ pub(crate) async fn rules(netlink: &Netlink, protocol: u8) -> Result<Vec<Rule>, 
 /// Adds a rule; that it exists is success.
 pub(crate) async fn add(netlink: &Netlink, rule: Rule, protocol: u8) -> Result<(), Error> {
     let doing = format!("add rule {}: fwmark {} lookup {}", rule.priority, rule.fwmark, rule.table);
-    let message = RouteNetlinkMessage::NewRule(message(rule, protocol));
-    match netlink.send(doing, message, Mode::New).await {
-        Err(error) if error.is_present() => Ok(()),
-        outcome => outcome,
-    }
+    added(doing, request(netlink, rule, protocol).execute()).await
 }
 
 /// Removes a rule; that it is gone is success.
 pub(crate) async fn remove(netlink: &Netlink, rule: Rule, protocol: u8) -> Result<(), Error> {
     let doing =
         format!("remove rule {}: fwmark {} lookup {}", rule.priority, rule.fwmark, rule.table);
-    let message = RouteNetlinkMessage::DelRule(message(rule, protocol));
-    match netlink.send(doing, message, Mode::Existing).await {
-        Err(error) if error.is_gone() => Ok(()),
-        outcome => outcome,
-    }
+    let message = request(netlink, rule, protocol).message_mut().clone();
+    removed(doing, netlink.handle.rule().del(message).execute()).await
 }
 
-fn message(rule: Rule, protocol: u8) -> RuleMessage {
-    let mut message = RuleMessage::default();
+fn request(netlink: &Netlink, rule: Rule, protocol: u8) -> RuleAddRequest {
+    let request = netlink.handle.rule().add().action(RuleAction::ToTable);
+    let mut request = request.table_id(rule.table).priority(rule.priority).fw_mark(rule.fwmark);
+    let message = request.message_mut();
     message.header.family = address_family(rule.family);
-    message.header.action = RuleAction::ToTable;
-    message.header.table = u8::try_from(rule.table).unwrap_or(0);
-    message.attributes = vec![
-        RuleAttribute::Priority(rule.priority),
-        RuleAttribute::FwMark(rule.fwmark),
-        RuleAttribute::FwMask(u32::MAX),
-        RuleAttribute::Table(rule.table),
-        RuleAttribute::Protocol(RouteProtocol::from(protocol)),
-    ];
     message
+        .attributes
+        .extend([RuleAttribute::FwMask(u32::MAX), RuleAttribute::Protocol(protocol.into())]);
+    request
 }
 
 fn own(message: &RuleMessage, family: Family, protocol: u8) -> Option<Rule> {

@@ -8,7 +8,8 @@ use gotatun::device::{Device, DeviceBuilder};
 use gotatun::packet::{Ip, Packet, PacketBufPool};
 use gotatun::tun::tun_async_device::TunDevice;
 use gotatun::tun::{IpRecv, IpSend, MtuWatcher};
-use gotatun::udp::socket::UdpSocketFactory;
+use gotatun::udp::socket::{UdpSocket, UdpSocketFactory};
+use gotatun::udp::{UdpTransportFactory, UdpTransportFactoryParams};
 use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
 use tokio::sync::oneshot;
@@ -36,7 +37,7 @@ impl Running {
         let uapi = UapiServer::default_unix_socket(name.as_str(), None, None)
             .map_err(|error| error.to_string())?;
         let device = DeviceBuilder::new()
-            .with_default_udp()
+            .with_udp(Udp(UdpSocketFactory::default()))
             .with_ip(Tun(tun))
             .with_uapi(uapi)
             .build()
@@ -61,11 +62,7 @@ impl Running {
     }
 }
 
-async fn run(
-    mut device: Device<(UdpSocketFactory, Tun, Tun)>,
-    stopped: oneshot::Receiver<()>,
-    socket: PathBuf,
-) {
+async fn run(mut device: Device<(Udp, Tun, Tun)>, stopped: oneshot::Receiver<()>, socket: PathBuf) {
     tokio::select! {
         () = device.wait() => tracing::warn!("{} failed", socket.display()),
         _ = stopped => {}
@@ -95,6 +92,30 @@ pub(super) fn remove_stale_sockets() {
 
 fn socket_path(name: &IfName) -> PathBuf {
     Path::new(SOCKET_DIR).join(format!("{name}.sock"))
+}
+
+/// UDP sockets. The library binds its port anew, for another mark say, while tasks that hold the old
+/// socket are still ending.
+struct Udp(UdpSocketFactory);
+
+impl UdpTransportFactory for Udp {
+    type Send = UdpSocket;
+    type Recv = UdpSocket;
+
+    async fn bind(
+        &mut self,
+        params: &UdpTransportFactoryParams,
+    ) -> io::Result<(UdpSocket, UdpSocket)> {
+        for _ in 0..TURNS {
+            match self.0.bind(params).await {
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                    tokio::task::yield_now().await;
+                }
+                outcome => return outcome,
+            }
+        }
+        self.0.bind(params).await
+    }
 }
 
 /// A TUN interface that outlives being switched off and packets the kernel does not take: the library
@@ -141,5 +162,7 @@ fn is_detached(error: &io::Error) -> bool {
     error.raw_os_error() == Some(Errno::EBADFD as i32)
 }
 
+/// Turns of the runtime after which another socket has the port: one of ours is closed after one.
+const TURNS: u32 = 16;
 /// Where `wg` and every other tool look for configuration sockets.
 const SOCKET_DIR: &str = "/var/run/wireguard";

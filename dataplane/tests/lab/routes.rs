@@ -97,6 +97,41 @@ fn a_route_is_replaced_without_a_gap() {
 }
 
 #[test]
+fn changes_of_one_route_happen_in_their_order() {
+    let a = Node::start(34);
+    let link = wire(&a);
+    let (data, _) = a.open();
+    let key = key("fd00:5::/64", None);
+    let last = via(link, "fe80::ffff");
+    for n in 1..20 {
+        let targets = (0..n * 5).map(|i| via(link, &format!("fe80::{i:x}:1")));
+        let mut changes: Vec<_> = targets.map(|t| RouteChange::Replace(key, t)).collect();
+        changes.push(RouteChange::Remove(key));
+        changes.push(RouteChange::Replace(key, last));
+        a.route(&data, changes);
+        let data = Arc::clone(&data);
+        let seen = a.run(move || async move { data.observe().await.unwrap().routes });
+        assert_eq!(seen, BTreeMap::from([(key, Some(last))]));
+    }
+}
+
+#[test]
+fn a_route_of_mixed_address_families_is_refused_with_its_reason() {
+    let a = Node::start(35);
+    let link = wire(&a);
+    let (data, _) = a.open();
+    let hop = NextHop {
+        link,
+        gateway: "fe80::1".parse().unwrap(),
+        preferred_source: Some("10.0.0.1".parse().unwrap()),
+    };
+    let change = RouteChange::Replace(key("fd00:5::/64", None), RouteTarget::Via(hop));
+    let refused = a.apply(&data, Change::Route(change)).unwrap_err().to_string();
+    assert!(refused.contains("fd00:5::/64") && refused.contains("10.0.0.1"), "{refused}");
+    assert_eq!(a.sh("ip -6 route show proto 42"), "");
+}
+
+#[test]
 fn ten_thousand_routes_are_a_matter_of_milliseconds() {
     let a = Node::start(33);
     let link = wire(&a);

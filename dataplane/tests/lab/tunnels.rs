@@ -1,6 +1,8 @@
 //! Tunnels carry packets and change alive.
 
+use std::io::Write as _;
 use std::net::UdpSocket;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -183,6 +185,55 @@ fn a_living_tunnel_keeps_its_port_when_the_new_one_is_taken() {
     assert!(planned.iter().all(|change| matches!(change, Change::Route(_))), "{planned:?}");
     pair.echoes();
     pair.down();
+}
+
+#[test]
+fn the_mark_of_a_living_tunnel_changes() {
+    let pair = pair([51, 52]);
+    pair.echoes();
+    for mark in [7, 0] {
+        let mut update = TunnelUpdate::default();
+        update.wireguard.fwmark = Some(mark);
+        pair.a.apply(&pair.data[0], Change::UpdateTunnel(pair.name.clone(), update)).unwrap();
+        pair.echoes();
+    }
+    pair.down();
+}
+
+#[test]
+fn a_tunnel_deleted_in_the_middle_of_a_change_does_not_come_back() {
+    let a = Node::start(18);
+    let (data, _events) = a.open();
+    let (name, tunnel) = a.tunnel_to_stranger(19);
+    for round in 0..20 {
+        a.reconcile(&data, &a.desired([(name.clone(), tunnel.clone())]));
+        let (data, name) = (Arc::clone(&data), name.clone());
+        let peers = tunnel.wireguard.peers.clone();
+        a.run(move || async move {
+            let mut ip =
+                Command::new("ip").args(["-batch", "-"]).stdin(Stdio::piped()).spawn().unwrap();
+            writeln!(ip.stdin.take().unwrap(), "link del {name}").unwrap();
+            let mut update = TunnelUpdate::default();
+            update.wireguard.peers = peers;
+            let mut updates = 0;
+            let refused = loop {
+                // Sometimes we remove it, too, sooner or later.
+                if round % 2 == 1 && updates == round / 2 {
+                    data.apply(&Change::RemoveTunnel(name.clone())).await.unwrap();
+                }
+                match data.apply(&Change::UpdateTunnel(name.clone(), update.clone())).await {
+                    Ok(_) => updates += 1,
+                    Err(error) => break error,
+                }
+            };
+            assert!(matches!(refused, Error::Gone { .. }), "round {round}: {refused}");
+            // It may have come too late for anything.
+            let _ = ip.wait().unwrap();
+            data.settle().await;
+        });
+        assert!(!a.sh("ip -o link").contains("sw-"), "round {round}: {}", a.sh("ip -o link"));
+    }
+    a.down(&data);
 }
 
 #[test]

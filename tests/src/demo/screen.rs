@@ -148,14 +148,16 @@ impl Screen {
         let sixwire = binary("sixwire");
         let Some(node) = network.nodes.first() else { return };
         self.act("The network runs on");
-        let (namespace, run) = (node.host.namespace.name(), node.run_directory());
-        self.line(format!("  {} status --run-dir {}", sixwire.display(), run.display()));
-        for words in ["ip -6 route", "wg show"] {
-            self.line(format!("  ip netns exec {namespace} {words}"));
-        }
+        self.line(format!(
+            "  {} status --run-dir {}",
+            sixwire.display(),
+            node.run_directory().display()
+        ));
+        self.line(format!("  ip netns exec {} ip -6 route", node.host.namespace.name()));
         if let Some(address) = network.addresses.last() {
-            self.line(format!("  ip netns exec {namespace} ping {address}"));
+            self.line(format!("  ip netns exec {} ping {address}", node.host.namespace.name()));
         }
+        self.line(format!("  {} wg show", node.entry()));
         self.line("  scripts/demo --clean        removes it");
     }
 

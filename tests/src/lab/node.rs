@@ -318,6 +318,14 @@ impl Node {
         self.run_directory.join("sixwire")
     }
 
+    /// The words that run a program on this node, for people to type.
+    #[must_use]
+    pub fn entry(&self) -> String {
+        let (launcher, namespace) = (binary("sixwire-lab"), self.host.namespace.path());
+        let run = self.run_directory.display();
+        format!("{} enter {} {run} --", launcher.display(), namespace.display())
+    }
+
     /// Where its key, certificate and caches are.
     #[must_use]
     pub fn state_directory(&self) -> &Path {

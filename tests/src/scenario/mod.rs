@@ -22,7 +22,7 @@ pub use survival::{
     lost_registry_is_a_non_event, stopped_daemon_keeps_forwarding,
 };
 
-/// A scenario: what to do with a network that has joined and not started.
+/// A scenario: what to do with a network that has joined, and leaves in working order.
 pub type Scenario = fn(&mut Network) -> Result<()>;
 
 /// Six nodes, two of them behind NAT.
@@ -37,11 +37,11 @@ pub fn two(plane: Plane) -> Plan {
     Plan { nodes: 2, behind_nat: 0, plane }
 }
 
-/// Plays a scenario in a lab of its own. Scenarios take turns: they measure time.
+/// Plays scenarios one after the other on one network, in a lab of its own. Labs take turns: they measure time.
 ///
 /// # Panics
-/// When the scenario fails; the lab's logs are saved then.
-pub fn play(plan: Plan, scenario: Scenario) {
+/// When a scenario fails; the lab's logs are saved then.
+pub fn play(plan: Plan, scenarios: &[Scenario]) {
     static TURN: Mutex<()> = Mutex::new(());
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let Some(lab) = Lab::or_skip() else { return };
@@ -49,8 +49,10 @@ pub fn play(plan: Plan, scenario: Scenario) {
         Ok(network) => network,
         Err(error) => panic!("the network did not come about: {error:#}"),
     };
-    if let Err(error) = scenario(&mut network) {
-        panic!("{error:#}");
+    for (number, scenario) in (1..).zip(scenarios) {
+        if let Err(error) = scenario(&mut network) {
+            panic!("scenario {number}: {error:#}");
+        }
     }
 }
 
@@ -75,8 +77,11 @@ pub fn all_pairs_reach_each_other(network: &mut Network) -> Result<()> {
     Ok(())
 }
 
+/// Starts the network, unless a scenario before did.
 fn reach(network: &mut Network) -> Result<()> {
-    network.up()?;
+    if network.addresses.is_empty() {
+        network.up()?;
+    }
     network.wait_reachable(PATIENCE).map(drop)
 }
 

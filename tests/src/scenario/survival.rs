@@ -70,8 +70,10 @@ pub fn cut_tunnel_is_routed_around(network: &mut Network) -> Result<()> {
     let (from, to) = from.zip(to).context("a link has two nodes")?;
     network.underlay.cut(&from.host, &to.host)?;
     let cut = now();
-    steady(&pinger, cut)?;
+    let back = steady(&pinger, cut);
     let record = pinger.stop().remove(0).since(cut);
+    network.underlay.heal(&from.host, &to.host)?;
+    back?;
     let gap = record.longest_gap();
     ensure!(gap <= Duration::from_secs(4), "rerouted after {gap:?}");
     ensure!(record.lost() > 0, "the cut tunnel was not in use");
@@ -96,7 +98,7 @@ pub fn lost_registry_is_a_non_event(network: &mut Network) -> Result<()> {
         node.wait_status(PATIENCE)?;
         network.wait_reachable(PATIENCE)?;
     }
-    Ok(())
+    network.registry.serve()
 }
 
 /// `sixwire down` ends the daemon and leaves no tunnel, no route and no address.

@@ -4,9 +4,11 @@ use sixwire_proto::link::LinkId;
 use sixwire_proto::prefix::Prefix;
 use sixwire_proto::router_id::RouterId;
 
-use super::super::{Input, OriginCheck, Output, Params, RouteState, Target};
+use super::super::{
+    Announcers, Forwarding, Input, LinkParams, OriginCheck, Output, Params, RouteState, Target,
+};
 use super::network::{Network, id, key, secs};
-use super::probe::{OWN, Probe, link, prefix, router};
+use super::probe::{OWN, Probe, address, link, prefix, router};
 
 const P: &str = "fd00:1:2::/64";
 
@@ -46,6 +48,32 @@ fn a_route_is_used_once_its_origin_is_known_and_covers_it() {
         assert_eq!(probe.via(P).is_some(), used, "{prefixes:?}");
         assert_eq!(matches!(probe.kernel(P), Some(Target::Via { .. })), used);
     }
+}
+
+#[test]
+fn a_leaf_is_believed_about_itself_only() {
+    let mut probe = Probe::new();
+    let leaf = Announcers::Only(router(1));
+    let params = LinkParams { announcers: leaf, ..LinkParams::wired(address(OWN)) };
+    probe.input(Input::LinkUp { link: link(1), params });
+    probe.greet(1);
+    probe.update(1, P, (1, 5, 0));
+    probe.update(1, "fd00:1:3::/64", (9, 5, 10));
+    assert_eq!(probe.via(P), Some(1));
+    assert_eq!(probe.via("fd00:1:3::/64"), None);
+}
+
+#[test]
+fn a_leaf_announces_nothing_but_its_own() {
+    let leaf = |params| Params { forwarding: Forwarding::Leaf, ..params };
+    let mut probe = Probe::with(leaf).join(2);
+    probe.originate("fd00:ee::/64", 0);
+    probe.update(1, P, (9, 5, 10));
+    probe.live(2, secs(20));
+    assert_eq!(probe.via(P), Some(1), "it uses what it hears");
+    let told = probe.told(2);
+    assert!(told.iter().any(|(prefix, ..)| prefix == "fd00:ee::/64"), "{told:?}");
+    assert!(!told.iter().any(|(prefix, _, metric)| prefix == P && *metric != 0xffff), "{told:?}");
 }
 
 #[test]

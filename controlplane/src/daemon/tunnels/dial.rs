@@ -4,12 +4,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use sixwire_dataplane::model::Role;
+use sixwire_proto::certificate::{self, Certificate};
 use sixwire_proto::peer::{Answer, Refusal, Request, TunnelRequest};
 use sixwire_proto::router_id::RouterId;
 use tracing::{debug, warn};
 
 use super::interface::Agreed;
 use super::{Context, Done, TunnelDriver};
+use crate::babel::Announcers;
 use crate::daemon::members::refused;
 use crate::daemon::offer::{
     Counterpart, Offer, endpoint_of_dialler, endpoint_of_server, is_underlay,
@@ -71,6 +73,7 @@ impl TunnelDriver {
             tunnel,
             their_port: theirs.port,
             signalling_port: theirs.signalling_port,
+            announcers: announcers(&incoming.peer.certificate),
             answer: Some((incoming.reply, half)),
         };
         self.agreed.insert((incoming.peer.node, port), agreed);
@@ -127,6 +130,7 @@ impl Context {
             tunnel: offer.agree(self.own, Role::Dialled, &with),
             their_port: theirs.port,
             signalling_port: theirs.signalling_port,
+            announcers: announcers(&reply.peer.certificate),
             answer: None,
         })
     }
@@ -150,6 +154,15 @@ impl Context {
 
     fn mtu(&self) -> u16 {
         self.members.membership().state.parameters.tunnel_mtu
+    }
+}
+
+/// Whose routes a node may announce: a leaf its own only.
+fn announcers(certificate: &Certificate) -> Announcers {
+    if certificate.has(certificate::Role::Transit) {
+        Announcers::Anyone
+    } else {
+        Announcers::Only(certificate.router_id())
     }
 }
 

@@ -9,11 +9,12 @@ use sixwire_proto::link::LinkId;
 use sixwire_proto::peer::{Answer, Request, TunnelRequest};
 use sixwire_proto::router_id::RouterId;
 use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use super::{TunnelDriver, routing};
-use crate::babel::{LinkParams, LinkStart};
-use crate::tunnel::{self, Adopted, CloseReason, Input, Notify};
+use crate::babel::{Announcers, LinkParams, LinkStart};
+use crate::tunnel::{self, Adopted, CloseReason, Input, Notify, Output};
 
 /// A tunnel whose interface exists.
 #[derive(Debug)]
@@ -35,6 +36,8 @@ pub(super) struct Agreed {
     pub(super) their_port: u16,
     /// UDP port of the other end's signalling.
     pub(super) signalling_port: u16,
+    /// Whose routes the other end may announce.
+    pub(super) announcers: Announcers,
     /// The answer that the other end waits for until the interface exists.
     pub(super) answer: Option<(oneshot::Sender<Answer>, TunnelRequest)>,
 }
@@ -54,6 +57,8 @@ pub(in crate::daemon) struct AdoptedTunnel {
     pub(in crate::daemon) peers: BTreeSet<WgPublicKey>,
     /// UDP port of the other end, as last seen.
     pub(in crate::daemon) their_port: Option<u16>,
+    /// Whose routes it may bring.
+    pub(in crate::daemon) announcers: Announcers,
 }
 
 impl TunnelDriver {
@@ -61,14 +66,14 @@ impl TunnelDriver {
     pub(super) async fn adopt(&mut self, adopted: Vec<AdoptedTunnel>) {
         let mut tunnels = Vec::new();
         for found in adopted {
-            let AdoptedTunnel { name, link, mark, port, peers, their_port } = found;
+            let AdoptedTunnel { name, link, mark, port, peers, their_port, announcers } = found;
             info!(interface = %name, node = %mark.node, role = %mark.role, "tunnel adopted");
             tunnels.push(Adopted { node: mark.node, role: mark.role.into(), port });
             let (their_port, signalling_port) =
                 (their_port.unwrap_or_default(), self.context.signalling_port);
             let open = OpenTunnel { name, link, port, peers, their_port, signalling_port };
             self.open.insert(mark.node, open);
-            self.link_up(link, LinkStart::Resumed).await;
+            self.link_up(link, (LinkStart::Resumed, announcers)).await;
         }
         self.input(Input::Adopt { tunnels: &tunnels }).await;
     }
@@ -82,6 +87,9 @@ impl TunnelDriver {
         port: u16,
     ) -> Option<Input<'a>> {
         let Some(agreed) = self.agreed.remove(&(node, port)) else {
+            if let Some(before) = self.open.remove(&node) {
+                self.remove(&before).await;
+            }
             return Some(Input::InterfaceGone { node });
         };
         let name = IfName::tunnel(node, std::num::NonZeroU8::MIN);
@@ -99,7 +107,7 @@ impl TunnelDriver {
         };
         let (their_port, signalling_port) = (agreed.their_port, agreed.signalling_port);
         self.open.insert(node, OpenTunnel { name, link, port, peers, their_port, signalling_port });
-        self.link_up(link, LinkStart::Fresh).await;
+        self.link_up(link, (LinkStart::Fresh, agreed.announcers)).await;
         if let Some((reply, half)) = agreed.answer {
             // A peer that went away comes back with a new request.
             let _ = reply.send(Answer::TunnelAnswer(half));
@@ -124,21 +132,32 @@ impl TunnelDriver {
     }
 
     /// Removes the interface of a tunnel.
-    pub(super) async fn close(
-        &mut self,
-        (node, port): (RouterId, u16),
-        reason: CloseReason,
-        notify: Notify,
-    ) {
+    pub(super) async fn close(&mut self, (node, port): (RouterId, u16), reason: CloseReason) {
         if self.open.get(&node).is_none_or(|open| open.port != port) {
             return;
         }
         let Some(open) = self.open.remove(&node) else { return };
         info!(interface = %open.name, %node, %reason, "tunnel closed");
-        if notify == Notify::Peer {
-            self.tell_closed(node, open.their_port).await;
-        }
         self.remove(&open).await;
+    }
+
+    /// Tells the peers of tunnels about to be closed, all at once: a courtesy that waits only as long as
+    /// the interfaces still carry it. A peer that misses it finds out by itself.
+    pub(super) async fn tell_closed(&self, outputs: impl Iterator<Item = &Output>) {
+        let mut calls = JoinSet::new();
+        for output in outputs {
+            if let Output::Close { node, notify: Notify::Peer, .. } = output
+                && let Some(open) = self.open.get(node)
+            {
+                let (signalling, node, port) =
+                    (self.context.signalling.clone(), *node, open.their_port);
+                calls.spawn(async move {
+                    let request = Request::TunnelClose { port };
+                    signalling.call(node, &[], request, CLOSE_TIMEOUT).await.map(|_| ())
+                });
+            }
+        }
+        calls.join_all().await;
     }
 
     /// Forgets what was agreed on with a node whose tunnel is not wanted any more.
@@ -167,13 +186,6 @@ impl TunnelDriver {
         }
     }
 
-    /// A courtesy to the peer, which waits only as long as the interface still carries it.
-    async fn tell_closed(&self, node: RouterId, port: u16) {
-        let request = Request::TunnelClose { port };
-        // The peer finds out by itself when this is lost.
-        let _ = self.context.signalling.call(node, &[], request, CLOSE_TIMEOUT).await;
-    }
-
     async fn remove(&mut self, open: &OpenTunnel) {
         self.command_routing(routing::Command::LinkDown(open.link)).await;
         if let Err(error) =
@@ -183,8 +195,9 @@ impl TunnelDriver {
         }
     }
 
-    async fn link_up(&self, link: LinkId, start: LinkStart) {
-        let params = LinkParams { start, ..LinkParams::wired(self.context.own.link_local()) };
+    async fn link_up(&self, link: LinkId, (start, announcers): (LinkStart, Announcers)) {
+        let wired = LinkParams::wired(self.context.own.link_local());
+        let params = LinkParams { start, announcers, ..wired };
         self.command_routing(routing::Command::LinkUp(link, params)).await;
     }
 

@@ -13,7 +13,7 @@ use sixwire_dataplane::Dataplane;
 use sixwire_dataplane::model::IfName;
 use sixwire_proto::link::LinkId;
 use sixwire_proto::metric::Cost;
-use sixwire_proto::peer::{Addresses, Answer, PEER_LIMIT, PeerRecord, Refusal, Request};
+use sixwire_proto::peer::{Addresses, Answer, NodeInfo, PEER_LIMIT, PeerRecord, Refusal, Request};
 use sixwire_proto::prefix::Prefix;
 use sixwire_proto::router_id::RouterId;
 use tokio::sync::{mpsc, oneshot};
@@ -109,6 +109,8 @@ pub(super) struct TunnelDriver {
     last_request: u64,
     open: BTreeMap<RouterId, OpenTunnel>,
     neighbours: BTreeSet<RouterId>,
+    /// Nodes the manager knows to be no members any more.
+    expelled: BTreeSet<RouterId>,
     done: (mpsc::Sender<Done>, mpsc::Receiver<Done>),
     registry: Arc<RegistrySync>,
 }
@@ -141,6 +143,7 @@ impl TunnelDriver {
             last_request: 0,
             open: BTreeMap::new(),
             neighbours: BTreeSet::new(),
+            expelled: BTreeSet::new(),
             done: mpsc::channel(DONE_QUEUE),
             registry,
         }
@@ -153,6 +156,7 @@ impl TunnelDriver {
         self.adopt(adopted).await;
         let cached = self.context.store.peers();
         self.input(Input::Learned { source: crate::tunnel::Source::Cache, peers: &cached }).await;
+        let mut refresh = tokio::time::interval(CERTIFICATE_REFRESH);
         loop {
             let deadline = self.core.next_deadline();
             tokio::select! {
@@ -173,6 +177,7 @@ impl TunnelDriver {
                     membership.mark_unchanged();
                     self.membership_changed().await;
                 }
+                _ = refresh.tick() => self.refresh_certificates(),
                 () = self.clock.sleep_until(deadline) => self.input(Input::Deadline).await,
             }
         }
@@ -226,9 +231,10 @@ impl TunnelDriver {
                 let origin = routing::Command::Origin(node, accepted.clone());
                 // The routing task ends only with the daemon.
                 let _ = self.context.routing.send(origin).await;
-            } else if let Some(ask) = self.informant(link, address) {
+            } else {
+                let ask = self.informants(self.informant(link, address));
                 let Context { members, signalling, .. } = self.context.clone();
-                tokio::spawn(async move { members.origin_wanted(node, ask, &signalling).await });
+                tokio::spawn(async move { members.origin_wanted(node, &ask, &signalling).await });
             }
         }
     }
@@ -256,11 +262,28 @@ impl TunnelDriver {
         .await;
     }
 
-    /// How to ask the neighbour at a link-local address.
+    /// How to ask the neighbour at the other end of a tunnel.
     fn informant(&self, link: LinkId, address: Ipv6Addr) -> Option<Informant> {
         let node = RouterId::from_link_local(address)?;
-        let port = self.open.get(&node).map_or(self.context.signalling_port, |o| o.signalling_port);
-        Some(Informant { node, address: SocketAddrV6::new(address, port, 0, link.0).into() })
+        self.open.get(&node).filter(|open| open.link == link)?;
+        Some(Informant { node, address: self.address_in_tunnel(node)? })
+    }
+
+    /// A few neighbours to ask one after the other, this one first.
+    fn informants(&self, first: Option<Informant>) -> Vec<Informant> {
+        let others = self.neighbours.iter().filter_map(|node| {
+            let address = self.address_in_tunnel(*node)?;
+            Some(Informant { node: *node, address })
+        });
+        let known = first.map(|informant| informant.node);
+        let others = others.filter(|informant| Some(informant.node) != known);
+        first.into_iter().chain(others).take(INFORMANTS).collect()
+    }
+
+    fn refresh_certificates(&self) {
+        let ask = self.informants(None);
+        let Context { members, signalling, .. } = self.context.clone();
+        tokio::spawn(async move { members.refresh(&ask, &signalling).await });
     }
 
     /// Where a neighbour's signalling answers inside its tunnel.
@@ -290,6 +313,15 @@ impl TunnelDriver {
                     observed: incoming.remote,
                     own: self.signalling_addresses(),
                     peers: self.core.peers_for(node, PEER_LIMIT),
+                });
+                // The peer may be gone.
+                let _ = incoming.reply.send(answer);
+            }
+            Request::NodeInfo => {
+                let answer = Answer::NodeInfo(NodeInfo {
+                    version: env!("CARGO_PKG_VERSION").to_owned(),
+                    uptime_s: self.clock.now().0 / 1_000_000,
+                    links: self.neighbours.iter().copied().collect(),
                 });
                 // The peer may be gone.
                 let _ = incoming.reply.send(answer);
@@ -324,15 +356,14 @@ impl TunnelDriver {
 
     async fn membership_changed(&mut self) {
         self.parameters().await;
-        let revoked: Vec<RouterId> = self
-            .open
-            .keys()
-            .copied()
-            .filter(|node| self.context.members.certificate(*node).is_none())
-            .collect();
-        for node in revoked {
+        let expelled = self.context.members.expelled();
+        for node in &expelled - &self.expelled {
             self.input(Input::Revoked { node }).await;
         }
+        for node in &self.expelled - &expelled {
+            self.input(Input::Reinstated { node }).await;
+        }
+        self.expelled = expelled;
     }
 
     /// Tells the manager something, and does all it decides.
@@ -340,15 +371,17 @@ impl TunnelDriver {
         self.core.handle(self.clock.now(), input);
         let mut outputs: std::collections::VecDeque<Output> =
             std::iter::from_fn(|| self.core.poll_output()).collect();
+        self.tell_closed(outputs.iter()).await;
         while let Some(output) = outputs.pop_front() {
             let failed = match output {
                 Output::Open { node, role, port } => self.open(node, role.into(), port).await,
-                Output::Close { node, port, reason, notify } => {
+                Output::Close { node, port, reason, notify: _ } => {
+                    // The interface of a tunnel that is replaced goes over to its successor.
                     let replaced = outputs.iter().any(
                         |later| matches!(later, Output::Open { node: next, .. } if *next == node),
                     );
                     if !replaced {
-                        self.close((node, port), reason, notify).await;
+                        self.close((node, port), reason).await;
                     }
                     None
                 }
@@ -409,5 +442,9 @@ impl TunnelDriver {
     }
 }
 
+/// Neighbours asked for one certificate.
+const INFORMANTS: usize = 3;
+/// Time between two looks for certificates that end soon; they have a quarter of 90 days left.
+const CERTIFICATE_REFRESH: std::time::Duration = std::time::Duration::from_secs(3600);
 /// Results that wait for the driver; more are waited for by the tasks themselves.
 const DONE_QUEUE: usize = 32;
