@@ -62,11 +62,14 @@ pub enum StoreError {
 }
 
 /// What the user can do about an error of the file system.
-fn advice(reason: &std::io::Error) -> &'static str {
+pub(super) fn advice(reason: &std::io::Error) -> &'static str {
     match reason.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => ": free some space",
         ErrorKind::PermissionDenied => ": run as root, or name another directory",
         ErrorKind::ReadOnlyFilesystem => ": mount it writable, or name another directory",
+        ErrorKind::AlreadyExists | ErrorKind::NotADirectory => {
+            ": that is no directory: remove it, or name another one"
+        }
         _ => "",
     }
 }

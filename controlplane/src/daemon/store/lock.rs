@@ -24,7 +24,7 @@ pub enum LockError {
         dir: PathBuf,
     },
     /// The lock file cannot be used.
-    #[error("cannot lock {}: {reason}", path.display())]
+    #[error("cannot lock {}: {reason}{}", path.display(), super::file::advice(reason))]
     Failed {
         /// The lock file.
         path: PathBuf,
