@@ -22,8 +22,8 @@ pub(super) struct OpenTunnel {
     pub(super) link: LinkId,
     port: u16,
     peers: BTreeSet<WgPublicKey>,
-    /// UDP port of the other end; zero where it is not known, after an adoption.
-    their_port: u16,
+    /// UDP port of the other end; after an adoption it may not be known.
+    their_port: Option<u16>,
     /// UDP port of the other end's signalling.
     pub(super) signalling_port: u16,
 }
@@ -64,8 +64,7 @@ impl TunnelDriver {
             let AdoptedTunnel { name, link, mark, port, peers, their_port } = found;
             info!(interface = %name, node = %mark.node, role = %mark.role, "tunnel adopted");
             tunnels.push(Adopted { node: mark.node, role: mark.role.into(), port });
-            let (their_port, signalling_port) =
-                (their_port.unwrap_or_default(), self.context.signalling_port);
+            let signalling_port = self.context.signalling_port;
             let open = OpenTunnel { name, link, port, peers, their_port, signalling_port };
             self.open.insert(mark.node, open);
             self.link_up(link, LinkStart::Resumed).await;
@@ -97,7 +96,7 @@ impl TunnelDriver {
             Ok(Applied::Removing | Applied::Done) => return Some(Input::InterfaceGone { node }),
             Err(error) => return Some(self.not_opened((node, port), role, &error).await),
         };
-        let (their_port, signalling_port) = (agreed.their_port, agreed.signalling_port);
+        let (their_port, signalling_port) = (Some(agreed.their_port), agreed.signalling_port);
         self.open.insert(node, OpenTunnel { name, link, port, peers, their_port, signalling_port });
         self.link_up(link, LinkStart::Fresh).await;
         if let Some((reply, half)) = agreed.answer {
@@ -115,7 +114,7 @@ impl TunnelDriver {
     ) -> Input<'a> {
         warn!(%node, %role, %error, "tunnel not opened");
         if let Some(before) = self.open.remove(&node) {
-            self.remove(&before).await;
+            self.remove(node, &before).await;
         }
         match error {
             Error::PortTaken { .. } => Input::PortTaken { node, port },
@@ -135,10 +134,10 @@ impl TunnelDriver {
         }
         let Some(open) = self.open.remove(&node) else { return };
         info!(interface = %open.name, %node, %reason, "tunnel closed");
-        if notify == Notify::Peer {
-            self.tell_closed(node, open.their_port).await;
+        if let (Notify::Peer, Some(their_port)) = (notify, open.their_port) {
+            self.tell_closed(node, their_port).await;
         }
-        self.remove(&open).await;
+        self.remove(node, &open).await;
     }
 
     /// Forgets what was agreed on with a node whose tunnel is not wanted any more.
@@ -161,7 +160,7 @@ impl TunnelDriver {
         for node in nodes {
             if let Some(open) = self.open.remove(&node) {
                 warn!(interface = %open.name, %node, "somebody removed the interface of a tunnel");
-                self.command_routing(routing::Command::LinkDown(open.link)).await;
+                self.link_down(node, open.link).await;
             }
             self.input(Input::InterfaceGone { node }).await;
         }
@@ -174,8 +173,17 @@ impl TunnelDriver {
         let _ = self.context.signalling.call(node, &[], request, CLOSE_TIMEOUT).await;
     }
 
-    async fn remove(&mut self, open: &OpenTunnel) {
-        self.command_routing(routing::Command::LinkDown(open.link)).await;
+    /// Takes a link from the routing engine. What the engine says of it later concerns no tunnel, so the
+    /// neighbour goes now, and is greeted anew when it comes back.
+    async fn link_down(&mut self, node: RouterId, link: LinkId) {
+        if self.neighbours.remove(&node) {
+            self.context.signalling.keep(self.neighbours.clone());
+        }
+        self.command_routing(routing::Command::LinkDown(link)).await;
+    }
+
+    async fn remove(&mut self, node: RouterId, open: &OpenTunnel) {
+        self.link_down(node, open.link).await;
         if let Err(error) =
             self.context.dataplane.apply(&Change::RemoveTunnel(open.name.clone())).await
         {

@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{info, warn};
 
 use super::mailbox::Mailbox;
-use super::members::{Informant, Members, refused};
+use super::members::{Informant, Members, Standing, Standings, refused};
 use super::monotonic::Monotonic;
 use super::registry::RegistrySync;
 use super::routing::{self, News, Reach};
@@ -149,6 +149,7 @@ impl TunnelDriver {
     /// Runs until all senders of commands are gone or a shutdown was answered.
     pub(super) async fn run(mut self, adopted: Vec<AdoptedTunnel>) {
         let mut membership = self.context.members.subscribe();
+        let standings = self.context.members.standings();
         self.parameters().await;
         self.adopt(adopted).await;
         let cached = self.context.store.peers();
@@ -171,8 +172,9 @@ impl TunnelDriver {
                 news = self.news.take() => self.news(news).await,
                 Ok(()) = membership.changed() => {
                     membership.mark_unchanged();
-                    self.membership_changed().await;
+                    self.parameters().await;
                 }
+                changed = standings.take() => self.standings(changed).await,
                 () = self.clock.sleep_until(deadline) => self.input(Input::Deadline).await,
             }
         }
@@ -322,16 +324,13 @@ impl TunnelDriver {
         self.input(Input::Parameters { counts, refresh }).await;
     }
 
-    async fn membership_changed(&mut self) {
-        self.parameters().await;
-        let revoked: Vec<RouterId> = self
-            .open
-            .keys()
-            .copied()
-            .filter(|node| self.context.members.certificate(*node).is_none())
-            .collect();
-        for node in revoked {
-            self.input(Input::Revoked { node }).await;
+    async fn standings(&mut self, changed: Standings) {
+        for (node, standing) in changed {
+            self.input(match standing {
+                Standing::Member => Input::Reinstated { node },
+                Standing::Out => Input::Revoked { node },
+            })
+            .await;
         }
     }
 
