@@ -114,9 +114,11 @@ impl<'a> Foundation<'a> {
     /// # Errors
     /// What is missing, and what to do about it.
     pub(super) async fn build(self) -> anyhow::Result<Node> {
-        let mut kernel = self.kernel().await?;
         let mut wires = Wires::lay();
+        // Ports first: a start that fails for one of them leaves the kernel as it was.
         let community = self.community(&wires)?;
+        let routing = self.routing(&mut wires)?;
+        let mut kernel = self.kernel().await?;
         let (native, problems) = native::find_all(&self.config.babel.interfaces);
         for problem in &problems {
             warn!("{problem}");
@@ -130,7 +132,7 @@ impl<'a> Foundation<'a> {
         let writer = self.writer(&kernel, (&wires, own), routes);
         let refused = writer.refused();
         spawn(&mut tasks, "kernel writer", writer.run());
-        spawn(&mut tasks, "routing", self.routing(&mut wires)?.run());
+        spawn(&mut tasks, "routing", routing.run());
         let accepted = native
             .iter()
             .filter(|(_, (interface, _))| !interface.accept.is_empty())
