@@ -118,12 +118,9 @@ impl<'a> Foundation<'a> {
     /// What is missing, and what to do about it.
     pub(super) async fn build(self) -> anyhow::Result<Node> {
         let mut wires = Wires::lay();
-        // Ports before the kernel: another daemon that has them has tunnels there, too.
+        // Ports first: a start that fails for one of them leaves the kernel as it was.
         let community = self.community(&wires)?;
-        let socket = BabelSocket::bind().context(
-            "cannot open UDP port 6696 for Babel; if another Babel program (babeld, bird) runs \
-             here, stop it",
-        )?;
+        let routing = self.routing(&mut wires)?;
         let mut kernel = self.kernel().await?;
         let (native, problems) = native::find_all(&self.config.babel.interfaces);
         for problem in &problems {
@@ -138,7 +135,7 @@ impl<'a> Foundation<'a> {
         let writer = self.writer(&kernel, (&wires, own), routes);
         let refused = writer.refused();
         spawn(&mut tasks, "kernel writer", writer.run());
-        spawn(&mut tasks, "routing", self.routing(&mut wires, socket)?.run());
+        spawn(&mut tasks, "routing", routing.run());
         let accepted = native
             .iter()
             .filter(|(_, (interface, _))| !interface.accept.is_empty())
@@ -272,7 +269,7 @@ impl<'a> Foundation<'a> {
         KernelRoutes::new(Arc::clone(&kernel.dataplane), mail, own, adopted)
     }
 
-    fn routing(&self, wires: &mut Wires, socket: BabelSocket) -> anyhow::Result<Routing> {
+    fn routing(&self, wires: &mut Wires) -> anyhow::Result<Routing> {
         let store = self.store.clone();
         let seqno = store.seqno().unwrap_or_default().next();
         // Numbers are reserved in blocks: whoever asks for newer ones must not cause a write each time.
@@ -307,6 +304,10 @@ impl<'a> Foundation<'a> {
             }),
         };
         let commands = wires.routing.1.take().context("routing is made once")?;
+        let socket = BabelSocket::bind().context(
+            "cannot open UDP port 6696 for Babel; if another Babel program (babeld, bird) runs \
+             here, stop it",
+        )?;
         let identifier = u16::try_from(std::process::id() % 0x1_0000).unwrap_or_default();
         let echo = Echo::open(identifier)
             .inspect_err(|error| {

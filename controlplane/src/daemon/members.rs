@@ -1,7 +1,7 @@
 //! Who belongs to the network: this node's papers, the certificates of others, the network state;
 //! how they are fetched, passed on and withdrawn.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,10 +15,12 @@ use sixwire_proto::state::NetworkState;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tracing::{info, warn};
 
+use super::mailbox::Mailbox;
 use super::roster::{Learnt, Roster};
 use super::routing;
 use super::signalling::{self, Membership, Signalling};
 use super::store::Store;
+use super::tally::Tally;
 
 /// The members of the network, as far as this node knows them.
 pub(super) struct Members {
@@ -31,6 +33,20 @@ pub(super) struct Members {
     roster: Mutex<Roster>,
     routing: mpsc::Sender<routing::Command>,
     fetches: Semaphore,
+    standings: Mailbox<Standings>,
+    tally: Tally,
+}
+
+/// Nodes whose standing has changed.
+pub(super) type Standings = BTreeMap<RouterId, Standing>;
+
+/// Whether a node may have tunnels with us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// Its certificate holds.
+    Member,
+    /// It is revoked, or has expired.
+    Out,
 }
 
 /// A neighbour that can be asked.
@@ -53,6 +69,8 @@ enum FetchError {
     Unknown,
     #[error("it sent the certificate of {0} instead")]
     OtherNode(RouterId),
+    #[error("it sent one of epoch {0}, older than ours of epoch {1}")]
+    OlderState(u64, u64),
     #[error("too many questions are under way")]
     Busy,
 }
@@ -70,7 +88,7 @@ impl Members {
     ) -> Result<Self, DocumentError> {
         let papers = membership.borrow().clone();
         let (_, own) = papers.certificate.open::<Certificate>(&papers.root)?;
-        Ok(Self {
+        let members = Self {
             root: papers.root,
             own: own.router_id(),
             store,
@@ -80,7 +98,24 @@ impl Members {
             roster: Mutex::new(Roster::new(papers.root)),
             routing,
             fetches: Semaphore::new(FETCHES),
-        })
+            standings: Mailbox::default(),
+            tally: Tally::new(),
+        };
+        // A tunnel to such a node may have been adopted.
+        members.out(revoked(&papers.state));
+        Ok(members)
+    }
+
+    /// Where changed standings arrive.
+    #[must_use]
+    pub(super) fn standings(&self) -> Mailbox<Standings> {
+        self.standings.clone()
+    }
+
+    /// What was refused and taken over since the start, by label.
+    #[must_use]
+    pub(super) fn counters(&self) -> Vec<(&'static str, u64)> {
+        self.tally.read()
     }
 
     /// The network state in force.
@@ -128,7 +163,9 @@ impl Members {
 
     /// Enters a certificate that was verified in a connection, and tells the routing engine.
     pub(super) async fn met(&self, chain: &Chain) {
-        if let Err(error) = self.learn(chain).await {
+        if let Err(error) = self.learn(chain).await
+            && self.tally.refuse(CERTIFICATES_REFUSED)
+        {
             warn!(%error, "certificate of a peer refused");
         }
     }
@@ -138,9 +175,10 @@ impl Members {
         let (node, learnt) = self.roster().learn(chain, &papers.state, (self.now)())?;
         match learnt {
             Learnt::New => {
+                self.standings.amend(|standings| {
+                    standings.insert(node, Standing::Member);
+                });
                 self.vouch(node).await;
-                // Whoever was expelled may have come back.
-                self.membership.send_modify(|_| {});
             }
             Learnt::Nothing => {}
             Learnt::Full => warn!(%node, limit = Roster::LIMIT, "no room for its certificate"),
@@ -170,9 +208,10 @@ impl Members {
         for informant in ask {
             match self.fetch_certificate(node, *informant, signalling).await {
                 Ok(()) => return,
-                Err(error) => {
+                Err(error) if self.tally.refuse(CERTIFICATES_REFUSED) => {
                     warn!(%node, from = %informant.node, %error, "no certificate for an announced node");
                 }
+                Err(_) => {}
             }
         }
     }
@@ -210,7 +249,9 @@ impl Members {
 
     /// Fetches the state of a node that has a newer one.
     pub(super) async fn fetch_state(&self, from: RouterId, signalling: &Signalling) {
-        if let Err(error) = self.try_fetch_state(from, signalling).await {
+        if let Err(error) = self.try_fetch_state(from, signalling).await
+            && self.tally.refuse(STATES_REFUSED)
+        {
             warn!(%from, %error, "a newer network state was not taken over");
         }
     }
@@ -223,6 +264,11 @@ impl Members {
         let _permit = self.fetches.try_acquire().map_err(|_| FetchError::Busy)?;
         let reply = signalling.call(from, &[], Request::StateGet, CALL_TIMEOUT).await?;
         let Answer::State { state } = reply.answer else { return Err(FetchError::Unknown) };
+        let epoch = state.open::<NetworkState>(&self.root)?.1.epoch;
+        let ours = self.membership().state.epoch;
+        if epoch < ours {
+            return Err(FetchError::OlderState(epoch, ours));
+        }
         Ok(self.take_state(state).await?)
     }
 
@@ -237,11 +283,13 @@ impl Members {
             return Ok(());
         }
         info!(epoch = state.epoch, "network state taken over");
+        self.tally.add("states_taken_over");
         if let Err(error) = self.store.save_state(&chain) {
             warn!(%error, "the network state was not written; it holds until the next start");
         }
         *self.state() = chain;
         let out = self.roster().purge(&state, (self.now)());
+        self.out(revoked(&state));
         self.membership.send_replace(Arc::new(Membership { state, ..(*before).clone() }));
         self.expel(out).await;
         Ok(())
@@ -251,24 +299,25 @@ impl Members {
     pub(super) async fn purge(&self) {
         let papers = self.membership();
         let out = self.roster().purge(&papers.state, (self.now)());
-        if !out.is_empty() {
-            self.membership.send_modify(|_| {});
-        }
         self.expel(out).await;
-    }
-
-    /// Nodes that are no members any more.
-    #[must_use]
-    pub(super) fn expelled(&self) -> BTreeSet<RouterId> {
-        self.roster().expelled().clone()
     }
 
     async fn expel(&self, out: Vec<(RouterId, DocumentError)>) {
         for (node, reason) in out {
             warn!(%node, %reason, "node is no member any more");
+            // One that has expired may be renewed at any moment; its tunnels can wait for that.
+            if !matches!(reason, DocumentError::Expired(..)) {
+                self.out([node]);
+            }
             // The routing task ends only with the daemon.
             let _ = self.routing.send(routing::Command::OriginGone(node)).await;
         }
+    }
+
+    fn out(&self, nodes: impl IntoIterator<Item = RouterId>) {
+        self.standings.amend(|standings| {
+            standings.extend(nodes.into_iter().map(|node| (node, Standing::Out)));
+        });
     }
 
     /// Puts a renewed certificate of this node in force.
@@ -298,12 +347,19 @@ impl Members {
     }
 }
 
+/// Nodes that are out for good, whatever their certificate; also those never met.
+fn revoked(state: &NetworkState) -> Vec<RouterId> {
+    state.revoked_keys.iter().filter_map(|key| key.router_id().ok()).collect()
+}
+
 /// The answer to a request this node does not serve.
 #[must_use]
 pub(super) fn refused(reason: Refusal) -> Answer {
     Answer::Refused { reason, text: reason.to_string() }
 }
 
+const CERTIFICATES_REFUSED: &str = "certificates_refused";
+const STATES_REFUSED: &str = "states_refused";
 /// One question to a neighbour.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// Questions about members under way at once; the routing engine asks again for what was refused.

@@ -24,6 +24,7 @@ mod routing;
 pub mod signalling;
 mod startup;
 pub mod store;
+mod tally;
 mod tunnels;
 mod underlay;
 

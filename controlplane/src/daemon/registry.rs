@@ -9,6 +9,7 @@ use sixwire_proto::peer::PeerRecord;
 use sixwire_proto::registry::Presence;
 use sixwire_proto::seed::Seed;
 use sixwire_proto::time::Timestamp;
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::clock::{Clock, Reading};
@@ -75,8 +76,11 @@ impl RegistrySync {
         loop {
             self.renew_if_due().await;
             self.fetch_state().await;
-            self.members.purge().await;
-            tokio::time::sleep(seed.between(MAINTENANCE_LEAST, MAINTENANCE_MOST)).await;
+            let next = Instant::now() + seed.between(MAINTENANCE_LEAST, MAINTENANCE_MOST);
+            while Instant::now() < next {
+                self.members.purge().await;
+                tokio::time::sleep(PURGE).await;
+            }
         }
     }
 
@@ -109,6 +113,9 @@ impl RegistrySync {
         let mut contact = self.contact.lock().unwrap_or_else(PoisonError::into_inner);
         match result {
             Ok(value) => {
+                if contact.last_error.is_some() {
+                    info!(registry = %self.place(), "the registry answers again");
+                }
                 *contact = Contact { last_success: Some(self.now()), last_error: None };
                 Some(value)
             }
@@ -142,6 +149,9 @@ impl RegistrySync {
     }
 }
 
-/// Between two looks at certificate and state: an hour, spread so that nodes do not call in step.
+/// Between two looks at the certificates of others: an expired one holds no longer than that.
+const PURGE: Duration = Duration::from_secs(60);
+/// Between two looks at our own certificate and the state: an hour, spread so that nodes do not call in
+/// step.
 const MAINTENANCE_LEAST: Duration = Duration::from_secs(45 * 60);
 const MAINTENANCE_MOST: Duration = Duration::from_secs(75 * 60);

@@ -92,6 +92,9 @@ impl Reporter {
         let signalled = self.signalling.counters().into_iter().filter(|(_, value)| *value > 0);
         let signalled =
             signalled.map(|(label, value)| Counter { label: format!("signalling.{label}"), value });
+        let members = self.members.counters().into_iter();
+        let members =
+            members.map(|(label, value)| Counter { label: format!("members.{label}"), value });
         let contact = self.registry.contact();
         Some(StatusReport {
             schema: Schema,
@@ -131,7 +134,7 @@ impl Reporter {
                 last_error: contact.last_error,
             },
             limits: Vec::new(),
-            counters: counters.chain(signalled).collect(),
+            counters: counters.chain(signalled).chain(members).collect(),
         })
     }
 

@@ -1,6 +1,6 @@
 //! The certificates this node has seen and verified: whose router-id may originate which prefix.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use sixwire_proto::certificate::{Certificate, Chain};
 use sixwire_proto::envelope::DocumentError;
@@ -14,8 +14,6 @@ use sixwire_proto::time::Timestamp;
 pub(super) struct Roster {
     root: PublicKey,
     members: BTreeMap<RouterId, Member>,
-    /// Nodes that were members once and are none now.
-    expelled: BTreeSet<RouterId>,
 }
 
 /// A certificate, read and as it came.
@@ -45,7 +43,7 @@ impl Roster {
     /// A roster of the network with this root key.
     #[must_use]
     pub(super) fn new(root: PublicKey) -> Self {
-        Self { root, members: BTreeMap::new(), expelled: BTreeSet::new() }
+        Self { root, members: BTreeMap::new() }
     }
 
     /// Verifies a certificate and keeps it if it is the newest of its node.
@@ -69,7 +67,6 @@ impl Roster {
             return Ok((node, Learnt::Full));
         }
         self.members.insert(node, Member { certificate, chain: chain.clone() });
-        self.expelled.remove(&node);
         Ok((node, Learnt::New))
     }
 
@@ -107,17 +104,8 @@ impl Roster {
             .collect();
         for (node, _) in &out {
             self.members.remove(node);
-            if self.expelled.len() < Self::LIMIT {
-                self.expelled.insert(*node);
-            }
         }
         out
-    }
-
-    /// Nodes that were members once, and whose certificates hold no more.
-    #[must_use]
-    pub(super) fn expelled(&self) -> &BTreeSet<RouterId> {
-        &self.expelled
     }
 }
 
@@ -193,8 +181,5 @@ mod tests {
         let out = roster.purge(&state(vec![2]), Timestamp(5));
         assert_eq!(out.len(), 1);
         assert!(roster.learn(&chain(2), &state(vec![2]), Timestamp(5)).is_err());
-        assert_eq!(roster.expelled().len(), 1);
-        roster.learn(&chain(3), &state(vec![2]), Timestamp(5)).unwrap();
-        assert!(roster.expelled().is_empty(), "a new certificate makes it a member again");
     }
 }

@@ -16,6 +16,7 @@ use super::babel_socket::{BabelSocket, Received};
 use super::echo::Echo;
 use super::mailbox::Mailbox;
 use super::monotonic::Monotonic;
+use super::tally::LineBudget;
 use crate::babel::{Babel, Event, Input, LinkParams, Output, Target};
 
 /// What may be asked of the routing task.
@@ -98,6 +99,7 @@ pub(super) struct Routing {
     nodes: BTreeMap<RouterId, usize>,
     neighbours: BTreeMap<(LinkId, Ipv6Addr), Cost>,
     counters: BTreeMap<&'static str, u64>,
+    lines: LineBudget,
 }
 
 /// Where the routing task hands things on.
@@ -130,12 +132,14 @@ impl Routing {
             nodes: BTreeMap::new(),
             neighbours: BTreeMap::new(),
             counters: BTreeMap::new(),
+            lines: LineBudget::new(EVENTS_PER_MINUTE),
         }
     }
 
     /// Runs until all senders of commands are gone or a shutdown was answered.
     pub(super) async fn run(mut self) {
         let mut buffer = vec![0; LARGEST_DATAGRAM];
+        let mut bursts = 0;
         loop {
             let deadline = self.babel.next_deadline();
             tokio::select! {
@@ -151,9 +155,19 @@ impl Routing {
                     }
                     Some(command) => self.command(command),
                 },
-                received = self.socket.receive(&mut buffer) => self.received(received, &mut buffer),
+                received = self.socket.receive(&mut buffer) => {
+                    self.received(received, &mut buffer);
+                    bursts += 1;
+                    if bursts >= BURSTS {
+                        bursts = 0;
+                        self.input(Input::Deadline);
+                    }
+                }
                 answer = answer(self.echo.as_ref()) => self.answered(answer),
-                () = self.clock.sleep_until(deadline) => self.input(Input::Deadline),
+                () = self.clock.sleep_until(deadline) => {
+                    bursts = 0;
+                    self.input(Input::Deadline);
+                }
             }
         }
     }
@@ -183,8 +197,8 @@ impl Routing {
         }
     }
 
-    /// Handles a datagram and those that wait behind it, up to a bound, so that deadlines and
-    /// commands get their turn.
+    /// Handles a datagram and those that wait behind it, up to a bound, so that commands get their
+    /// turn.
     fn received(&mut self, first: std::io::Result<Received>, buffer: &mut [u8]) {
         let mut next = Some(first);
         for _ in 0..RECEIVE_BURST {
@@ -262,7 +276,12 @@ impl Routing {
     }
 
     fn event(&mut self, event: Event) {
-        info!("{event}");
+        // A neighbour can cause events as fast as it can send.
+        if self.lines.take() {
+            info!("{event}");
+        } else {
+            self.count("log_lines_suppressed");
+        }
         match event {
             Event::NeighbourUp { link, neighbour, cost }
             | Event::NeighbourCost { link, neighbour, cost } => {
@@ -352,5 +371,10 @@ async fn answer(echo: Option<&Echo>) -> std::io::Result<(LinkId, Ipv6Addr)> {
 
 /// The largest UDP payload there is.
 const LARGEST_DATAGRAM: usize = 65_536;
+/// Most log lines about events in a minute: twice what a hub that loses all neighbours has to say.
+const EVENTS_PER_MINUTE: u32 = 60;
 /// Datagrams handled in one go: about a millisecond of work.
 const RECEIVE_BURST: usize = 64;
+/// Bursts after which deadlines get their turn though more packets wait: beyond what a stall of some
+/// seconds leaves behind, a flood must not keep us from saying Hello.
+const BURSTS: usize = 32;

@@ -3,6 +3,7 @@
 
 mod interop;
 mod joining;
+mod refusals;
 mod survival;
 
 use std::sync::{Mutex, PoisonError};
@@ -17,6 +18,12 @@ use crate::ping::{Pinger, Record};
 
 pub use interop::stock_router_carries_our_routes;
 pub use joining::{bad_tokens_change_nothing, cut_off_join_is_repeated};
+pub use refusals::{
+    hostile_babel_neighbour_changes_nothing, joins_that_cannot_be_say_what_to_do,
+    noise_on_the_signalling_port_is_ignored, revocation_ends_the_tunnel_of_the_revoked_alone,
+    starts_that_cannot_be_say_what_to_do, states_that_do_not_hold_change_nothing,
+    strangers_are_refused_by_reason,
+};
 pub use survival::{
     crashed_daemon_loses_no_packet, cut_tunnel_is_routed_around, down_leaves_nothing,
     lost_registry_is_a_non_event, stopped_daemon_keeps_forwarding,

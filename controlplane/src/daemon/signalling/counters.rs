@@ -1,11 +1,10 @@
 //! What happened, in numbers, and a bound on how often it is told in words.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use sixwire_proto::peer::Refusal;
-use tokio::time::Instant;
+
+use crate::daemon::tally::{LineBudget, REFUSALS_PER_MINUTE};
 
 /// An event that is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,18 +41,15 @@ pub(super) enum Count {
 /// Counters and the budget of log lines.
 pub(super) struct Counters {
     values: [AtomicU64; LABELS.len()],
-    budget: Mutex<Budget>,
-}
-
-struct Budget {
-    since: Instant,
-    lines: u32,
+    lines: LineBudget,
 }
 
 impl Counters {
     pub(super) fn new() -> Self {
-        let budget = Budget { since: Instant::now(), lines: 0 };
-        Self { values: std::array::from_fn(|_| AtomicU64::new(0)), budget: Mutex::new(budget) }
+        Self {
+            values: std::array::from_fn(|_| AtomicU64::new(0)),
+            lines: LineBudget::new(REFUSALS_PER_MINUTE),
+        }
     }
 
     pub(super) fn add(&self, count: Count) {
@@ -65,14 +61,9 @@ impl Counters {
     }
 
     /// Whether a line may be logged now. A stranger can cause refusals at will, lines only up to
-    /// [`LINES_PER_MINUTE`].
+    /// [`REFUSALS_PER_MINUTE`].
     pub(super) fn may_log(&self) -> bool {
-        let mut budget = self.budget.lock().unwrap_or_else(PoisonError::into_inner);
-        if budget.since.elapsed() >= Duration::from_secs(60) {
-            *budget = Budget { since: Instant::now(), lines: 0 };
-        }
-        budget.lines = budget.lines.saturating_add(1);
-        let may = budget.lines <= LINES_PER_MINUTE;
+        let may = self.lines.take();
         if !may {
             self.add(Count::LineSuppressed);
         }
@@ -98,9 +89,6 @@ impl Count {
         }
     }
 }
-
-/// Most log lines about refusals in a minute.
-const LINES_PER_MINUTE: u32 = 30;
 
 /// In the order of [`Count`].
 const LABELS: [&str; Count::LineSuppressed as usize + 1] = [
@@ -141,7 +129,7 @@ mod tests {
     fn a_flood_of_refusals_writes_a_bounded_number_of_lines() {
         let counters = Counters::new();
         let logged = (0..100).filter(|_| counters.may_log()).count();
-        assert_eq!(logged, LINES_PER_MINUTE as usize);
+        assert_eq!(logged, REFUSALS_PER_MINUTE as usize);
         assert!(counters.read().contains(&("log_lines_suppressed", 70)));
     }
 }

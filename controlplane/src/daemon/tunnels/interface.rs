@@ -23,8 +23,8 @@ pub(super) struct OpenTunnel {
     pub(super) link: LinkId,
     port: u16,
     peers: BTreeSet<WgPublicKey>,
-    /// UDP port of the other end; zero where it is not known, after an adoption.
-    their_port: u16,
+    /// UDP port of the other end; after an adoption it may not be known.
+    their_port: Option<u16>,
     /// UDP port of the other end's signalling.
     pub(super) signalling_port: u16,
 }
@@ -69,8 +69,7 @@ impl TunnelDriver {
             let AdoptedTunnel { name, link, mark, port, peers, their_port, announcers } = found;
             info!(interface = %name, node = %mark.node, role = %mark.role, "tunnel adopted");
             tunnels.push(Adopted { node: mark.node, role: mark.role.into(), port });
-            let (their_port, signalling_port) =
-                (their_port.unwrap_or_default(), self.context.signalling_port);
+            let signalling_port = self.context.signalling_port;
             let open = OpenTunnel { name, link, port, peers, their_port, signalling_port };
             self.open.insert(mark.node, open);
             self.link_up(link, (LinkStart::Resumed, announcers)).await;
@@ -88,7 +87,7 @@ impl TunnelDriver {
     ) -> Option<Input<'a>> {
         let Some(agreed) = self.agreed.remove(&(node, port)) else {
             if let Some(before) = self.open.remove(&node) {
-                self.remove(&before).await;
+                self.remove(node, &before).await;
             }
             return Some(Input::InterfaceGone { node });
         };
@@ -105,7 +104,7 @@ impl TunnelDriver {
             Ok(Applied::Removing | Applied::Done) => return Some(Input::InterfaceGone { node }),
             Err(error) => return Some(self.not_opened((node, port), role, &error).await),
         };
-        let (their_port, signalling_port) = (agreed.their_port, agreed.signalling_port);
+        let (their_port, signalling_port) = (Some(agreed.their_port), agreed.signalling_port);
         self.open.insert(node, OpenTunnel { name, link, port, peers, their_port, signalling_port });
         self.link_up(link, (LinkStart::Fresh, agreed.announcers)).await;
         if let Some((reply, half)) = agreed.answer {
@@ -123,7 +122,7 @@ impl TunnelDriver {
     ) -> Input<'a> {
         warn!(%node, %role, %error, "tunnel not opened");
         if let Some(before) = self.open.remove(&node) {
-            self.remove(&before).await;
+            self.remove(node, &before).await;
         }
         match error {
             Error::PortTaken { .. } => Input::PortTaken { node, port },
@@ -138,7 +137,7 @@ impl TunnelDriver {
         }
         let Some(open) = self.open.remove(&node) else { return };
         info!(interface = %open.name, %node, %reason, "tunnel closed");
-        self.remove(&open).await;
+        self.remove(node, &open).await;
     }
 
     /// Tells the peers of tunnels about to be closed, all at once: a courtesy that waits only as long as
@@ -147,10 +146,9 @@ impl TunnelDriver {
         let mut calls = JoinSet::new();
         for output in outputs {
             if let Output::Close { node, notify: Notify::Peer, .. } = output
-                && let Some(open) = self.open.get(node)
+                && let Some(port) = self.open.get(node).and_then(|open| open.their_port)
             {
-                let (signalling, node, port) =
-                    (self.context.signalling.clone(), *node, open.their_port);
+                let (signalling, node) = (self.context.signalling.clone(), *node);
                 calls.spawn(async move {
                     let request = Request::TunnelClose { port };
                     signalling.call(node, &[], request, CLOSE_TIMEOUT).await.map(|_| ())
@@ -180,14 +178,23 @@ impl TunnelDriver {
         for node in nodes {
             if let Some(open) = self.open.remove(&node) {
                 warn!(interface = %open.name, %node, "somebody removed the interface of a tunnel");
-                self.command_routing(routing::Command::LinkDown(open.link)).await;
+                self.link_down(node, open.link).await;
             }
             self.input(Input::InterfaceGone { node }).await;
         }
     }
 
-    async fn remove(&mut self, open: &OpenTunnel) {
-        self.command_routing(routing::Command::LinkDown(open.link)).await;
+    /// Takes a link from the routing engine. What the engine says of it later concerns no tunnel, so the
+    /// neighbour goes now, and is greeted anew when it comes back.
+    async fn link_down(&mut self, node: RouterId, link: LinkId) {
+        if self.neighbours.remove(&node) {
+            self.context.signalling.keep(self.neighbours.clone());
+        }
+        self.command_routing(routing::Command::LinkDown(link)).await;
+    }
+
+    async fn remove(&mut self, node: RouterId, open: &OpenTunnel) {
+        self.link_down(node, open.link).await;
         if let Err(error) =
             self.context.dataplane.apply(&Change::RemoveTunnel(open.name.clone())).await
         {

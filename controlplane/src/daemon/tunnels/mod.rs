@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{info, warn};
 
 use super::mailbox::Mailbox;
-use super::members::{Informant, Members, refused};
+use super::members::{Informant, Members, Standing, Standings, refused};
 use super::monotonic::Monotonic;
 use super::registry::RegistrySync;
 use super::routing::{self, News, Reach};
@@ -109,8 +109,6 @@ pub(super) struct TunnelDriver {
     last_request: u64,
     open: BTreeMap<RouterId, OpenTunnel>,
     neighbours: BTreeSet<RouterId>,
-    /// Nodes the manager knows to be no members any more.
-    expelled: BTreeSet<RouterId>,
     done: (mpsc::Sender<Done>, mpsc::Receiver<Done>),
     registry: Arc<RegistrySync>,
 }
@@ -143,7 +141,6 @@ impl TunnelDriver {
             last_request: 0,
             open: BTreeMap::new(),
             neighbours: BTreeSet::new(),
-            expelled: BTreeSet::new(),
             done: mpsc::channel(DONE_QUEUE),
             registry,
         }
@@ -152,6 +149,7 @@ impl TunnelDriver {
     /// Runs until all senders of commands are gone or a shutdown was answered.
     pub(super) async fn run(mut self, adopted: Vec<AdoptedTunnel>) {
         let mut membership = self.context.members.subscribe();
+        let standings = self.context.members.standings();
         self.parameters().await;
         self.adopt(adopted).await;
         let cached = self.context.store.peers();
@@ -175,9 +173,10 @@ impl TunnelDriver {
                 news = self.news.take() => self.news(news).await,
                 Ok(()) = membership.changed() => {
                     membership.mark_unchanged();
-                    self.membership_changed().await;
+                    self.parameters().await;
                 }
                 _ = refresh.tick() => self.refresh_certificates(),
+                changed = standings.take() => self.standings(changed).await,
                 () = self.clock.sleep_until(deadline) => self.input(Input::Deadline).await,
             }
         }
@@ -220,22 +219,25 @@ impl TunnelDriver {
             self.neighbour(link, address, cost).await;
         }
         for (node, reach) in news.nodes {
-            self.input(match reach {
-                Reach::Reachable => Input::Reachable { node },
-                Reach::Lost => Input::Lost { node },
-            })
-            .await;
+            match reach {
+                // A router without a certificate, on a hand-made link, is nobody to dial.
+                Reach::Reachable if self.context.members.certificate(node).is_none() => {}
+                Reach::Reachable => self.input(Input::Reachable { node }).await,
+                Reach::Lost => self.input(Input::Lost { node }).await,
+            }
         }
         for (node, (link, address)) in news.origins_wanted {
-            if let Some(accepted) = self.context.accepted.get(&link) {
-                let origin = routing::Command::Origin(node, accepted.clone());
-                // The routing task ends only with the daemon.
-                let _ = self.context.routing.send(origin).await;
-            } else {
-                let ask = self.informants(self.informant(link, address));
-                let Context { members, signalling, .. } = self.context.clone();
-                tokio::spawn(async move { members.origin_wanted(node, &ask, &signalling).await });
-            }
+            let ask = self.informants(self.informant(link, address));
+            let accepted = self.context.accepted.get(&link).cloned();
+            let Context { members, signalling, routing, .. } = self.context.clone();
+            tokio::spawn(async move {
+                members.origin_wanted(node, &ask, &signalling).await;
+                if let Some(accepted) = accepted.filter(|_| members.certificate(node).is_none()) {
+                    // The operator's word in place of a certificate. The routing task ends only with
+                    // the daemon.
+                    let _ = routing.send(routing::Command::Origin(node, accepted)).await;
+                }
+            });
         }
     }
 
@@ -361,16 +363,14 @@ impl TunnelDriver {
         self.input(Input::Parameters { counts, refresh }).await;
     }
 
-    async fn membership_changed(&mut self) {
-        self.parameters().await;
-        let expelled = self.context.members.expelled();
-        for node in &expelled - &self.expelled {
-            self.input(Input::Revoked { node }).await;
+    async fn standings(&mut self, changed: Standings) {
+        for (node, standing) in changed {
+            self.input(match standing {
+                Standing::Member => Input::Reinstated { node },
+                Standing::Out => Input::Revoked { node },
+            })
+            .await;
         }
-        for node in &self.expelled - &expelled {
-            self.input(Input::Reinstated { node }).await;
-        }
-        self.expelled = expelled;
     }
 
     /// Tells the manager something, and does all it decides.

@@ -69,7 +69,7 @@ impl TunnelDriver {
     }
 
     /// Makes sure that a connection with a new neighbour exists, so that both learn whose network
-    /// state is newer. The dialling side does it for both.
+    /// state is newer. Each end does it: one of them may not get through.
     pub(super) fn greet(&self, node: RouterId) {
         let (context, address) = (self.context.clone(), self.address_in_tunnel(node));
         tokio::spawn(async move {

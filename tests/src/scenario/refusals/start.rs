@@ -1,0 +1,129 @@
+//! Machines that lack something: the error says what, and what to do.
+
+use std::net::UdpSocket;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::lab::{Node, Plane, Process, binary, run};
+use crate::network::Network;
+
+/// A daemon that cannot start says why, and leaves the machine as it was.
+///
+/// # Errors
+/// What did not happen.
+pub fn starts_that_cannot_be_say_what_to_do(network: &mut Network) -> Result<()> {
+    let directory = network.lab.directory().to_owned();
+    let node = network.node(0)?;
+    let namespace = node.host.namespace.clone();
+    let log = directory.join("refused.log");
+
+    node.configure("[tunnels]\ndailled = 3\n")?;
+    fails(node, up(node, &[]), (&log, &["dailled", "dialled"]))?;
+    node.configure("[signalling]\nport = \"six\"\n")?;
+    fails(node, up(node, &[]), (&log, &["port"]))?;
+    node.configure("")?;
+
+    let taken = namespace.within(|| UdpSocket::bind(("::", 6326)))??;
+    fails(node, up(node, &[]), (&log, &["6326", "in use", "signalling.port"]))?;
+    drop(taken);
+    let taken = namespace.within(|| UdpSocket::bind(("::", 6696)))??;
+    fails(node, up(node, &[]), (&log, &["6696", "stop it"]))?;
+    drop(taken);
+
+    let without = ["--bounding-set", "-net_admin", "--inh-caps", "-net_admin", "--"];
+    let setpriv: Vec<_> = std::iter::once("setpriv").chain(without).collect();
+    fails(node, up(node, &setpriv), (&log, &["CAP_NET_ADMIN"]))?;
+
+    let absent = directory.join("nobody");
+    let mut command = node.command(&["up", "--run-dir", "/run/sixwire", "--state-dir"]);
+    command.arg(&absent);
+    fails(node, command, (&log, &["has not joined", "sixwire join"]))?;
+
+    node.up()?;
+    node.wait_status(Duration::from_secs(20))?;
+    refuses(up(node, &[]), (&log, &["sixwire"])).context("a second daemon")
+}
+
+/// A join that finds no registry or no room on the disk says so, and works once it has both.
+///
+/// # Errors
+/// What did not happen.
+pub fn joins_that_cannot_be_say_what_to_do(network: &mut Network) -> Result<()> {
+    let host = network.underlay.host(&mut network.lab, 0, "new")?;
+    let node = Node::new(&network.lab, host, "new", Plane::Auto)?;
+    let log = network.lab.directory().join("refused.log");
+    let (state, string) = (node.state_directory().to_owned(), network.registry.token(&[])?);
+    let join = |node: &Node| {
+        let mut command = node.command(&["join", &string, "--state-dir"]);
+        command.arg(&state);
+        command
+    };
+
+    let revoked = network.registry.token(&[])?;
+    let listed = run(network.registry.command(&["token", "list"]).arg("--json"))?;
+    let listed: serde_json::Value = serde_json::from_str(&listed)?;
+    let tokens = listed["tokens"].as_array().context("a list of tokens")?;
+    let id = tokens.iter().filter_map(|token| token["id"].as_i64()).max().context("an id")?;
+    run(&mut network.registry.command(&["token", "revoke", &id.to_string()]))?;
+    let mut command = node.command(&["join", &revoked, "--state-dir"]);
+    command.arg(&state);
+    refuses(command, (&log, &["revoked", "new join string"]))?;
+
+    let mut full = node.program(Path::new("sh"));
+    full.args(["-c", FILL]).arg(binary("sixwire")).arg(&string).arg(&state);
+    refuses(full, (&log, &["space", &state.display().to_string()]))?;
+
+    network.registry.kill()?;
+    refuses(join(&node), (&log, &["cannot reach", ":8443"]))?;
+    network.registry.serve()?;
+    node.join(&string).map(drop)
+}
+
+/// Mounts a file system without room over the state directory, seen by this process alone, then joins.
+const FILL: &str = "mkdir -p \"$2\" && mount -t tmpfs -o size=4k,mode=700 none \"$2\" && \
+                    head -c 4096 /dev/zero >\"$2\"/ballast; exec \"$0\" join \"$1\" --state-dir \"$2\"";
+
+/// The daemon's command line, behind that of another program.
+fn up(node: &Node, before: &[&str]) -> Command {
+    let sixwire = binary("sixwire");
+    let mut command = match before.split_first() {
+        Some((first, words)) => {
+            let mut command = node.program(Path::new(first));
+            command.args(words).arg(&sixwire);
+            command
+        }
+        None => node.program(&sixwire),
+    };
+    command.args(["up", "--run-dir", "/run/sixwire", "--state-dir"]).arg(node.state_directory());
+    let config = node.state_directory().with_extension("toml");
+    command.arg("--config").arg(config);
+    command
+}
+
+/// The command ends by itself with these words, and leaves no interface and no route.
+fn fails(node: &Node, command: Command, (log, words): (&Path, &[&str])) -> Result<()> {
+    refuses(command, (log, words))?;
+    let left = node.tunnel_interfaces()?;
+    ensure!(left.is_empty(), "{words:?}: left {left:?}");
+    let mut routes = node.host.namespace.command("ip");
+    let routes = run(routes.args(["-6", "route", "show", "proto", "42"]))?;
+    ensure!(routes.is_empty(), "{words:?}: left the routes {routes}");
+    let helper = node.host.namespace.processes()?;
+    ensure!(helper.is_empty(), "{words:?}: left the processes {helper:?}");
+    Ok(())
+}
+
+fn refuses(mut command: Command, (log, words): (&Path, &[&str])) -> Result<()> {
+    std::fs::write(log, "")?;
+    let ended = Process::start(&mut command, log)?.wait(Duration::from_secs(20))?;
+    let said = std::fs::read_to_string(log)?;
+    ensure!(!ended.success(), "{words:?}: ended well: {said}");
+    ensure!(!said.contains("panicked"), "{said}");
+    for word in words {
+        ensure!(said.contains(word), "want {word:?} in {said:?}");
+    }
+    Ok(())
+}
