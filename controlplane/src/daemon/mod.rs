@@ -22,10 +22,12 @@ mod requests;
 mod roster;
 mod routing;
 pub mod signalling;
+pub mod standalone;
 mod startup;
 pub mod store;
 mod tunnels;
 mod underlay;
+mod watchers;
 
 /// Runs a node until it is told to end.
 ///
