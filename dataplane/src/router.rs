@@ -70,7 +70,8 @@ impl Router {
         interface::interfaces(&self.netlink).await
     }
 
-    /// Follows those routes of others that are `wanted`; our own, by their protocol, never are.
+    /// Follows those routes of others that are `wanted`; our own, by their protocol, never are. Has a
+    /// connection of its own: the kernel makes one list at a time for each.
     ///
     /// # Errors
     /// When no socket can be opened.
@@ -80,6 +81,6 @@ impl Router {
     ) -> Result<ForeignRoutes, Error> {
         let own = self.table.protocol;
         let wanted = move |route: &ForeignRoute| route.protocol != own && wanted(route);
-        ForeignRoutes::new(self.netlink.clone(), Box::new(wanted))
+        ForeignRoutes::new(Netlink::connect()?, Box::new(wanted))
     }
 }
