@@ -1,6 +1,6 @@
 //! Reads what is, makes what should be.
 
-mod opening;
+pub(crate) mod opening;
 
 use std::net::IpAddr;
 
@@ -13,6 +13,7 @@ use crate::netlink::monitor::Events;
 use crate::netlink::route::{OwnRoute, Table};
 use crate::netlink::{Netlink, address, link, rule};
 use crate::options::{Backend, Options};
+use crate::router::Router;
 use crate::tunnel::Tunnels;
 use crate::wireguard::TunnelStats;
 
@@ -132,7 +133,13 @@ impl Dataplane {
 
     /// Makes many changes of routes, in order, many to a send. One outcome each.
     pub async fn apply_routes(&self, changes: &[RouteChange]) -> Vec<Result<(), Error>> {
-        self.table.apply(&self.netlink, changes).await
+        self.router().apply(changes).await
+    }
+
+    /// The part that writes routes, to be handed on.
+    #[must_use]
+    pub fn router(&self) -> Router {
+        Router::of(self.netlink.clone(), self.table)
     }
 
     /// Counters of a tunnel.

@@ -24,14 +24,18 @@ pub mod model;
 mod netlink;
 mod options;
 mod plan;
+mod router;
 mod tunnel;
 mod userspace;
 mod wireguard;
 
 pub use crate::dataplane::{Applied, Dataplane};
 pub use crate::error::Error;
+pub use crate::netlink::foreign::{ForeignChange, ForeignRoute, ForeignRoutes};
+pub use crate::netlink::interface::Interface;
 pub use crate::netlink::monitor::{Events, KernelEvent};
 pub use crate::options::{Backend, Choice, Options};
 pub use crate::plan::plan;
+pub use crate::router::Router;
 pub use crate::userspace::helper::helper_main;
 pub use crate::wireguard::{PeerStats, TunnelStats};

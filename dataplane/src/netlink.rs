@@ -1,6 +1,8 @@
 //! Requests to the kernel's routing socket: one connection, every request acknowledged and timed.
 
 pub(crate) mod address;
+pub(crate) mod foreign;
+pub(crate) mod interface;
 pub(crate) mod link;
 pub(crate) mod monitor;
 pub(crate) mod route;

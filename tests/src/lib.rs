@@ -4,6 +4,7 @@ pub mod bench;
 pub mod clock;
 pub mod demo;
 pub mod lab;
+pub mod line;
 pub mod network;
 pub mod ping;
 pub mod scenario;

@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 done, 1 failed, 2 wrong usage; `status` has its own: 0 healthy, 1 degraded, 2 down.
 
+mod babel;
 mod down;
 mod join;
 mod log;
@@ -59,6 +60,9 @@ enum Command {
     Peers(Form),
     /// The routing table
     Routes(Form),
+    /// The routing engine alone, on given interfaces, without a network to join
+    #[command(subcommand)]
+    Babel(babel::Command),
     /// Carries packets where the kernel has no WireGuard; started by the daemon
     #[command(hide = true)]
     WireguardHelper {
@@ -122,6 +126,7 @@ fn execute(Cli { place, command }: Cli) -> anyhow::Result<ExitCode> {
         Command::Status(form) => return Ok(status::run(place, form)),
         Command::Peers(form) => peers::run(place, form)?,
         Command::Routes(form) => routes::run(place, form)?,
+        Command::Babel(command) => babel::run(place.config.as_deref(), command)?,
         Command::WireguardHelper { run_dir } => crate::daemon::wireguard_helper(&run_dir)?,
     }
     Ok(ExitCode::SUCCESS)

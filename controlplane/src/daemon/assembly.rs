@@ -23,7 +23,6 @@ use super::api::{Query, Server};
 use super::babel_socket::BabelSocket;
 use super::clock::{Clock, Reading};
 use super::config::{Config, Wireguard};
-use super::echo::Echo;
 use super::join::Membership as Papers;
 use super::kernel_events::KernelWatch;
 use super::kernel_routes::{Drift, KernelRoutes};
@@ -132,9 +131,9 @@ impl<'a> Foundation<'a> {
 
         let own = kernel.ground.addresses.iter().copied().collect();
         let routes = std::mem::take(&mut kernel.adopted.routes);
-        let writer = self.writer(&kernel, (&wires, own), routes);
+        let mut writer = self.writer(&kernel, (&wires, own), routes);
         let refused = writer.refused();
-        spawn(&mut tasks, "kernel writer", writer.run());
+        spawn(&mut tasks, "kernel writer", async move { writer.run().await });
         spawn(&mut tasks, "routing", routing.run());
         let accepted = native
             .iter()
@@ -266,7 +265,7 @@ impl<'a> Foundation<'a> {
         adopted: BTreeMap<RouteKey, RouteTarget>,
     ) -> KernelRoutes {
         let mail = (wires.routes.clone(), wires.drift.clone());
-        KernelRoutes::new(Arc::clone(&kernel.dataplane), mail, own, adopted)
+        KernelRoutes::new(kernel.dataplane.router(), mail, own, adopted)
     }
 
     fn routing(&self, wires: &mut Wires) -> anyhow::Result<Routing> {
@@ -304,18 +303,11 @@ impl<'a> Foundation<'a> {
             }),
         };
         let commands = wires.routing.1.take().context("routing is made once")?;
-        let socket = BabelSocket::bind().context(
+        BabelSocket::probe().context(
             "cannot open UDP port 6696 for Babel; if another Babel program (babeld, bird) runs \
              here, stop it",
         )?;
-        let identifier = u16::try_from(std::process::id() % 0x1_0000).unwrap_or_default();
-        let echo = Echo::open(identifier)
-            .inspect_err(|error| {
-                warn!(%error, "cannot ask the kernels of neighbours, so their restarts will look \
-                               like failures; grant CAP_NET_RAW");
-            })
-            .ok();
-        Ok(Routing::new(babel, (socket, echo, self.monotonic), commands, outlets))
+        Ok(Routing::new(babel, self.monotonic, commands, outlets))
     }
 
     fn tunnels(

@@ -7,6 +7,7 @@ use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
 use sixwire_proto::link::LinkId;
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 use tokio::net::UdpSocket;
+use tracing::warn;
 
 /// The socket of all echo requests. It hears echo replies only.
 #[derive(Debug)]
@@ -16,11 +17,23 @@ pub(super) struct Echo {
 }
 
 impl Echo {
+    /// Opens the socket if this process may; without it, restarts of neighbours look like failures.
+    #[must_use]
+    pub(super) fn open_if_permitted() -> Option<Self> {
+        let identifier = u16::try_from(std::process::id() % 0x1_0000).unwrap_or_default();
+        Self::open(identifier)
+            .inspect_err(|error| {
+                warn!(%error, "cannot ask the kernels of neighbours, so their restarts will look \
+                               like failures; grant CAP_NET_RAW");
+            })
+            .ok()
+    }
+
     /// Opens the socket; `identifier` tells its replies from those to other programs.
     ///
     /// # Errors
     /// Those of the socket calls; `PermissionDenied` without CAP_NET_RAW.
-    pub(super) fn open(identifier: u16) -> io::Result<Self> {
+    fn open(identifier: u16) -> io::Result<Self> {
         let socket = Socket::new(Domain::IPV6, Type::RAW, Some(Protocol::ICMPV6))?;
         socket.attach_filter(&ECHO_REPLIES_ONLY)?;
         socket.set_nonblocking(true)?;

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use sixwire_dataplane::Dataplane;
+use sixwire_dataplane::Router;
 use sixwire_dataplane::model::{NextHop, RouteChange, RouteKey, RouteTarget};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{info, warn};
@@ -29,7 +29,7 @@ pub(super) struct Drift {
 
 /// The kernel writer.
 pub(super) struct KernelRoutes {
-    dataplane: Arc<Dataplane>,
+    router: Router,
     updates: Mailbox<RouteUpdates>,
     drift: Mailbox<Drift>,
     refused: RefusedRoutes,
@@ -45,14 +45,14 @@ impl KernelRoutes {
     /// A writer that starts from the routes found in the kernel.
     #[must_use]
     pub(super) fn new(
-        dataplane: Arc<Dataplane>,
+        router: Router,
         (updates, drift): (Mailbox<RouteUpdates>, Mailbox<Drift>),
         own: Vec<IpAddr>,
         adopted: BTreeMap<RouteKey, RouteTarget>,
     ) -> Self {
         let (wanted, unconfirmed) = (adopted.clone(), adopted);
         let refused = RefusedRoutes::default();
-        Self { dataplane, updates, drift, refused, own, wanted, unconfirmed }
+        Self { router, updates, drift, refused, own, wanted, unconfirmed }
     }
 
     /// The routes the kernel has refused, kept up to date.
@@ -61,8 +61,8 @@ impl KernelRoutes {
         Arc::clone(&self.refused)
     }
 
-    /// Runs for ever.
-    pub(super) async fn run(mut self) {
+    /// Runs for ever. Can be cancelled for [`Self::clear`].
+    pub(super) async fn run(&mut self) {
         let start = Instant::now();
         if !self.unconfirmed.is_empty() {
             let settled = self.settle(start).await;
@@ -79,6 +79,13 @@ impl KernelRoutes {
                 }
             }
         }
+    }
+
+    /// Removes all routes that the kernel was to have.
+    pub(super) async fn clear(mut self) {
+        let changes: Vec<_> =
+            std::mem::take(&mut self.wanted).into_keys().map(RouteChange::Remove).collect();
+        self.write(&changes).await;
     }
 
     /// After a restart, the decisions once they have settled: the first neighbour to answer is seldom
@@ -162,7 +169,7 @@ impl KernelRoutes {
         if changes.is_empty() {
             return;
         }
-        let results = self.dataplane.apply_routes(changes).await;
+        let results = self.router.apply(changes).await;
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
         for (change, result) in changes.iter().zip(results) {
             let key = change.key();

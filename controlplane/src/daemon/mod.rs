@@ -22,11 +22,13 @@ mod requests;
 mod roster;
 mod routing;
 pub mod signalling;
+pub mod standalone;
 mod startup;
 pub mod store;
 mod tally;
 mod tunnels;
 mod underlay;
+mod watchers;
 
 /// Runs a node until it is told to end.
 ///

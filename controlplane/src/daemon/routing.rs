@@ -17,7 +17,8 @@ use super::echo::Echo;
 use super::mailbox::Mailbox;
 use super::monotonic::Monotonic;
 use super::tally::LineBudget;
-use crate::babel::{Babel, Event, Input, LinkParams, Output, Target};
+use super::watchers::{Change, Watchers};
+use crate::babel::{Babel, Event, Input, LinkParams, NeighbourView, Output, RouteView, Target};
 
 /// What may be asked of the routing task.
 #[derive(Debug)]
@@ -28,12 +29,18 @@ pub(super) enum Command {
     LinkDown(LinkId),
     /// Announce a route of our own.
     Originate(RouteKey, Metric),
+    /// Announce it no longer.
+    Withdraw(RouteKey),
     /// A router-id may originate these prefixes.
     Origin(RouterId, Vec<Prefix>),
     /// It may originate nothing any more.
     OriginGone(RouterId),
     /// Describe yourself.
     View(oneshot::Sender<View>),
+    /// List everything, what is not selected as well.
+    Table(oneshot::Sender<Table>),
+    /// Tell what is selected, and each change of it from then on.
+    Watch(oneshot::Sender<(View, mpsc::Receiver<Change>)>),
     /// Retract everything; answered when that has been sent.
     Shutdown(oneshot::Sender<()>),
 }
@@ -72,6 +79,15 @@ pub(super) struct View {
     pub(super) counters: Vec<(String, u64)>,
 }
 
+/// All that the engine knows of others and announces itself.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Table {
+    /// Every neighbour.
+    pub(super) neighbours: Vec<NeighbourView>,
+    /// Every route.
+    pub(super) routes: Vec<RouteView>,
+}
+
 /// A selected route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct SelectedRoute {
@@ -98,6 +114,7 @@ pub(super) struct Routing {
     /// How many selected routes each node originates.
     nodes: BTreeMap<RouterId, usize>,
     neighbours: BTreeMap<(LinkId, Ipv6Addr), Cost>,
+    watchers: Watchers,
     counters: BTreeMap<&'static str, u64>,
     lines: LineBudget,
 }
@@ -117,20 +134,21 @@ impl Routing {
     #[must_use]
     pub(super) fn new(
         babel: Babel,
-        (socket, echo, clock): (BabelSocket, Option<Echo>, Monotonic),
+        clock: Monotonic,
         commands: mpsc::Receiver<Command>,
         outlets: Outlets,
     ) -> Self {
         Self {
             babel,
-            socket,
-            echo,
+            socket: BabelSocket::new(),
+            echo: Echo::open_if_permitted(),
             clock,
             commands,
             outlets,
             selected: BTreeMap::new(),
             nodes: BTreeMap::new(),
             neighbours: BTreeMap::new(),
+            watchers: Watchers::default(),
             counters: BTreeMap::new(),
             lines: LineBudget::new(EVENTS_PER_MINUTE),
         }
@@ -174,17 +192,13 @@ impl Routing {
 
     fn command(&mut self, command: Command) {
         match command {
-            Command::LinkUp(link, params) => {
-                if let Err(error) = self.socket.join(link) {
-                    warn!(%link, %error, "cannot hear the Babel group on this link");
-                }
-                self.input(Input::LinkUp { link, params });
-            }
+            Command::LinkUp(link, params) => self.link_up(link, params),
             Command::LinkDown(link) => {
-                self.socket.leave(link);
                 self.input(Input::LinkDown { link });
+                self.socket.leave(link);
             }
             Command::Originate(route, metric) => self.input(Input::Originate { route, metric }),
+            Command::Withdraw(route) => self.input(Input::Withdraw { route }),
             Command::Origin(router_id, prefixes) => {
                 self.input(Input::Origin { router_id, prefixes: &prefixes });
             }
@@ -193,8 +207,23 @@ impl Routing {
                 // Whoever asked may have stopped waiting.
                 let _ = reply.send(self.view());
             }
+            Command::Table(reply) => {
+                let neighbours = self.babel.neighbours().collect();
+                let _ = reply.send(Table { neighbours, routes: self.babel.routes().collect() });
+            }
+            Command::Watch(reply) => {
+                let _ = reply.send((self.view(), self.watchers.add()));
+            }
             Command::Shutdown(_) => self.input(Input::Shutdown),
         }
+    }
+
+    fn link_up(&mut self, link: LinkId, params: LinkParams) {
+        if let Err(error) = self.socket.join(link) {
+            warn!(%link, %error, "cannot open UDP port 6696 for Babel on this link; if another Babel \
+                                  program (babeld, bird) uses it, stop it and restart");
+        }
+        self.input(Input::LinkUp { link, params });
     }
 
     /// Handles a datagram and those that wait behind it, up to a bound, so that commands get their
@@ -285,13 +314,15 @@ impl Routing {
         match event {
             Event::NeighbourUp { link, neighbour, cost }
             | Event::NeighbourCost { link, neighbour, cost } => {
-                self.neighbours.insert((link, neighbour), cost);
+                let before = self.neighbours.insert((link, neighbour), cost);
+                self.watchers.neighbour((link, neighbour), (before, Some(cost)));
                 self.outlets.news.amend(|news| {
                     news.neighbours.insert((link, neighbour), Some(cost));
                 });
             }
             Event::NeighbourDown { link, neighbour, .. } => {
-                self.neighbours.remove(&(link, neighbour));
+                let before = self.neighbours.remove(&(link, neighbour));
+                self.watchers.neighbour((link, neighbour), (before, None));
                 self.outlets.news.amend(|news| {
                     news.neighbours.insert((link, neighbour), None);
                 });
@@ -314,6 +345,7 @@ impl Routing {
             Some(selected) => self.selected.insert(route, selected),
             None => self.selected.remove(&route),
         };
+        self.watchers.route(route, (before, selected));
         let (before, after) = (before.map(|r| r.router_id), selected.map(|r| r.router_id));
         if before == after {
             return;

@@ -41,7 +41,7 @@ pub(super) async fn open(options: Options) -> Result<(Dataplane, Events), Error>
 }
 
 /// Whether the thread has CAP_NET_ADMIN.
-fn may_administer() -> bool {
+pub(crate) fn may_administer() -> bool {
     let status = std::fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
     let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
     let bits = effective.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());

@@ -142,13 +142,13 @@ pub(crate) async fn start(
 }
 
 /// A connection that gets events; its handle keeps it open.
-struct Subscription {
-    messages: BoxStream<'static, (NetlinkMessage<RouteNetlinkMessage>, SocketAddr)>,
+pub(super) struct Subscription {
+    pub(super) messages: BoxStream<'static, (NetlinkMessage<RouteNetlinkMessage>, SocketAddr)>,
     _handle: Handle,
 }
 
 impl Subscription {
-    fn open() -> Result<Self, Error> {
+    pub(super) fn open() -> Result<Self, Error> {
         let failed = |error| Error::kernel("open a netlink socket for events", error);
         let (mut connection, handle, messages) =
             rtnetlink::new_multicast_connection(&GROUPS).map_err(failed)?;

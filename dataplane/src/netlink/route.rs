@@ -148,17 +148,17 @@ fn via(route: RouteMessageBuilder, hop: &NextHop) -> Result<RouteMessageBuilder,
 type Invalid = Box<dyn std::error::Error + Send + Sync>;
 
 /// The attributes of a route message that we look at.
-struct Parts {
-    key: RouteKey,
-    table: u32,
-    metric: u32,
+pub(super) struct Parts {
+    pub(super) key: RouteKey,
+    pub(super) table: u32,
+    pub(super) metric: u32,
     link: Option<LinkId>,
     gateway: Option<IpAddr>,
     preferred_source: Option<IpAddr>,
 }
 
 impl Parts {
-    fn of(message: &RouteMessage) -> Option<Self> {
+    pub(super) fn of(message: &RouteMessage) -> Option<Self> {
         let header = &message.header;
         let unspecified = match header.address_family {
             AddressFamily::Inet => Prefix::V4_DEFAULT.address(),

@@ -1,5 +1,6 @@
 //! Measurements against a stated baseline.
 
+mod babel;
 mod baseline;
 mod start;
 
@@ -34,11 +35,10 @@ pub struct Measurement {
 pub type Benchmark = (&'static str, &'static str, fn(Plane) -> Result<Vec<Measurement>>);
 
 /// All benchmarks.
-pub const ALL: [Benchmark; 1] = [(
-    "start",
-    "from the start of the last of six nodes to all pairs; reroute; memory",
-    start::run,
-)];
+pub const ALL: [Benchmark; 2] = [
+    ("start", "from the start of the last of six nodes to all pairs; reroute; memory", start::run),
+    ("babel", "1 000 to 100 000 routes over a line of three, beside babeld and BIRD", babel::run),
+];
 
 impl Measurement {
     /// A figure and a baseline's.

@@ -38,7 +38,7 @@ pub struct Rule {
 }
 
 impl Rule {
-    pub(super) fn new(key: &'static str, problem: impl Into<String>) -> Self {
+    pub(in crate::daemon) fn new(key: &'static str, problem: impl Into<String>) -> Self {
         Self { key, problem: problem.into() }
     }
 }

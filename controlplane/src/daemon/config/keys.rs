@@ -162,10 +162,7 @@ impl Keys {
             signalling: self.signalling.or(below.signalling),
             tunnels: self.tunnels.or(below.tunnels),
             babel: self.babel.or(below.babel),
-            log: LogKeys {
-                level: self.log.level.or(below.log.level),
-                format: self.log.format.or(below.log.format),
-            },
+            log: self.log.or(below.log),
         }
     }
 }
@@ -199,5 +196,11 @@ impl BabelKeys {
             update_interval: self.update_interval.or(below.update_interval),
             interfaces: self.interfaces.or(below.interfaces),
         }
+    }
+}
+
+impl LogKeys {
+    pub(in crate::daemon) fn or(self, below: Self) -> Self {
+        Self { level: self.level.or(below.level), format: self.format.or(below.format) }
     }
 }

@@ -3,7 +3,7 @@
 
 mod error;
 mod keys;
-mod source;
+pub(super) mod source;
 mod value;
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -14,7 +14,7 @@ use sixwire_proto::metric::Cost;
 use sixwire_proto::router_id::RouterId;
 
 pub use error::ConfigError;
-use error::Rule;
+pub(super) use error::Rule;
 pub use keys::{BabelKeys, Keys, LogKeys, SignallingKeys, TunnelKeys};
 use source::Source;
 pub use value::{
@@ -126,7 +126,7 @@ impl Config {
             Some(named) => Source::read(named)?,
             None => Source::read_if_there(Path::new(DEFAULT_FILE))?,
         };
-        let keys = source.keys()?;
+        let keys: Keys = source.keys()?;
         Self::check(keys.clone()).map_err(|rule| source.locate(&rule))?;
         Self::check(over.or(keys)).map_err(ConfigError::from)
     }
@@ -144,10 +144,7 @@ impl Config {
             signalling: Signalling::check(keys.signalling)?,
             tunnels: Tunnels::check(keys.tunnels),
             babel: Babel::check(keys.babel)?,
-            log: Log {
-                level: keys.log.level.unwrap_or(LogLevel::Info),
-                format: keys.log.format.unwrap_or(LogFormat::Logfmt),
-            },
+            log: Log::of(keys.log),
         };
         if config.state_dir == config.run_dir {
             let problem = "the same as state_dir: what survives a reboot and what does not need \
@@ -218,6 +215,16 @@ impl Babel {
             return Err(Rule::new("babel.update_interval", problem));
         }
         Ok(Self { hello_interval, update_interval, interfaces })
+    }
+}
+
+impl Log {
+    /// Lines of level info in logfmt, unless told otherwise.
+    pub(super) fn of(keys: LogKeys) -> Self {
+        Self {
+            level: keys.level.unwrap_or(LogLevel::Info),
+            format: keys.format.unwrap_or(LogFormat::Logfmt),
+        }
     }
 }
 

@@ -3,21 +3,21 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::{ConfigError, Rule, explain};
-use super::keys::Keys;
 
 /// A configuration file that was read.
-pub(super) struct Source {
+pub(in crate::daemon) struct Source {
     file: PathBuf,
     text: String,
 }
 
 impl Source {
     /// Reads a file that must be there.
-    pub(super) fn read(file: &Path) -> Result<Self, ConfigError> {
+    pub(in crate::daemon) fn read(file: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(file)
             .map_err(|reason| ConfigError::Unreadable { file: file.to_owned(), reason })?;
         Ok(Self { file: file.to_owned(), text })
@@ -36,7 +36,7 @@ impl Source {
     }
 
     /// The keys it sets.
-    pub(super) fn keys(&self) -> Result<Keys, ConfigError> {
+    pub(in crate::daemon) fn keys<K: DeserializeOwned>(&self) -> Result<K, ConfigError> {
         toml::from_str(&self.text).map_err(|error| {
             let offset = error.span().map_or(0, |span| span.start);
             let path = self.table().map(|table| path_at(table.get_ref(), offset));
@@ -51,7 +51,7 @@ impl Source {
     }
 
     /// The error for a rule that the file alone breaks, with the line of the rule's key.
-    pub(super) fn locate(&self, rule: &Rule) -> ConfigError {
+    pub(in crate::daemon) fn locate(&self, rule: &Rule) -> ConfigError {
         let offset = self.table().and_then(|table| offset_of(table.get_ref(), rule.key));
         offset.map_or_else(|| rule.clone().into(), |offset| self.at(offset, rule.to_string()))
     }

@@ -75,7 +75,7 @@ pub(super) fn advice(reason: &std::io::Error) -> &'static str {
 }
 
 impl StoreError {
-    pub(super) fn read(path: &Path, reason: std::io::Error) -> Self {
+    pub(in crate::daemon) fn read(path: &Path, reason: std::io::Error) -> Self {
         Self::Read { path: path.to_owned(), reason }
     }
 
@@ -92,7 +92,7 @@ impl StoreError {
 const SIZE_LIMIT: u64 = 4 * 1024 * 1024;
 
 /// The text of a file; `None` if there is none.
-pub(super) fn read(path: &Path) -> Result<Option<String>, StoreError> {
+pub(in crate::daemon) fn read(path: &Path) -> Result<Option<String>, StoreError> {
     open(path)?.map(|file| text_of(path, &file)).transpose()
 }
 
@@ -128,7 +128,7 @@ fn text_of(path: &Path, file: &File) -> Result<String, StoreError> {
 
 /// Replaces a file by these octets, mode 0600. Whoever reads sees the old file or the new one,
 /// after a power cut as well.
-pub(super) fn replace(path: &Path, octets: &[u8]) -> Result<(), StoreError> {
+pub(in crate::daemon) fn replace(path: &Path, octets: &[u8]) -> Result<(), StoreError> {
     let fresh = path.with_added_extension("new");
     let written = write_durably(&fresh, octets).and_then(|()| fs::rename(&fresh, path));
     if let Err(reason) = written {

@@ -12,7 +12,7 @@
 //!
 //! Every write goes to a new file that replaces the old one once it is on disk.
 
-mod file;
+pub(super) mod file;
 mod lock;
 
 use std::fs::DirBuilder;

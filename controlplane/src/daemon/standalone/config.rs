@@ -1,0 +1,192 @@
+//! What a routing engine alone is told: a TOML file and flags. A flag beats the file.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::Args;
+use serde::Deserialize;
+use sixwire_dataplane::model::IfName;
+use sixwire_proto::metric::Cost;
+use sixwire_proto::prefix::Prefix;
+use sixwire_proto::router_id::RouterId;
+
+use super::redistribution::Redistribute;
+use crate::babel::HELLO_INTERVAL;
+use crate::daemon::config::source::Source;
+use crate::daemon::config::{ConfigError, Count, Log, LogKeys, Period, Rule, Table};
+
+/// Every key that may be set. Nothing lies at a place of its own choice.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Args)]
+#[serde(deny_unknown_fields, default)]
+pub struct Keys {
+    /// Run Babel on this interface, when and as long as it is there [default cost: 96]
+    #[serde(rename = "interface")]
+    #[arg(short, long = "interface", value_name = "NAME[=COST]")]
+    pub interfaces: Option<Vec<Interface>>,
+    /// Announce this prefix
+    #[arg(long, value_name = "PREFIX")]
+    pub announce: Option<Vec<Prefix>>,
+    /// Announce routes of the kernel: `table=254,protocol=static,prefix=fd00::/8,metric=0`, each
+    /// part as needed
+    #[arg(long, value_name = "RULE")]
+    pub redistribute: Option<Vec<Redistribute>>,
+    /// Our router-id [default: that of the state file, or a random one]
+    #[arg(long, value_name = "ROUTER-ID")]
+    pub router_id: Option<RouterId>,
+    /// File that keeps router-id and sequence number over restarts
+    #[arg(long, value_name = "FILE")]
+    pub state_file: Option<PathBuf>,
+    /// Socket of the local API
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// File for the process number
+    #[arg(long, value_name = "FILE")]
+    pub pid_file: Option<PathBuf>,
+    /// Kernel routing table for the routes; no two instances share one [default: 254, main]
+    #[arg(long, value_name = "NUMBER")]
+    pub table: Option<Table>,
+    /// Time between two Hellos [default: 4s]
+    #[arg(long, value_name = "TIME")]
+    pub hello_interval: Option<Period<100, 600_000>>,
+    /// Time between two full updates [default: four Hello intervals]
+    #[arg(long, value_name = "TIME")]
+    pub update_interval: Option<Period<400, 600_000>>,
+    /// What is logged, and how.
+    #[command(flatten)]
+    pub log: LogKeys,
+}
+
+/// An interface that Babel runs on.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(from = "RawInterface")]
+pub struct Interface {
+    /// Its name.
+    pub name: IfName,
+    /// Cost of its links, above zero and finite.
+    pub cost: Cost,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawInterface {
+    name: IfName,
+    cost: Option<Count<1, 65_534>>,
+}
+
+/// The settings, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Interfaces to run on.
+    pub interfaces: Vec<Interface>,
+    /// Prefixes of our own.
+    pub announce: Vec<Prefix>,
+    /// Kernel routes to announce.
+    pub redistribute: Vec<Redistribute>,
+    /// Our router-id, if it is given.
+    pub router_id: Option<RouterId>,
+    /// What outlives us.
+    pub state_file: Option<PathBuf>,
+    /// The local API.
+    pub socket: Option<PathBuf>,
+    /// Where our process number is written.
+    pub pid_file: Option<PathBuf>,
+    /// Kernel routing table.
+    pub table: u32,
+    /// Time between two Hellos.
+    pub hello_interval: Duration,
+    /// Time between two full updates.
+    pub update_interval: Duration,
+    /// What is logged, and how.
+    pub log: Log,
+}
+
+impl Config {
+    /// Reads `file`, if one is named, and lays `over` on top.
+    ///
+    /// # Errors
+    /// [`ConfigError`], which names file, line and key.
+    pub fn load(file: Option<&Path>, over: Keys) -> Result<Self, ConfigError> {
+        let below = match file {
+            Some(named) => Source::read(named)?.keys()?,
+            None => Keys::default(),
+        };
+        Self::check(over.or(below)).map_err(ConfigError::from)
+    }
+
+    fn check(keys: Keys) -> Result<Self, Rule> {
+        let interfaces = keys.interfaces.unwrap_or_default();
+        if interfaces.is_empty() {
+            return Err(Rule::new("interface", "none is named: name one with --interface"));
+        }
+        for (i, interface) in interfaces.iter().enumerate() {
+            if interfaces[..i].iter().any(|other| other.name == interface.name) {
+                return Err(Rule::new("interface", format!("{} is listed twice", interface.name)));
+            }
+        }
+        let hello_interval = keys.hello_interval.map_or(HELLO_INTERVAL, Period::duration);
+        let four_hellos = hello_interval * UPDATE_PER_HELLO;
+        let update_interval = keys.update_interval.map_or(four_hellos, Period::duration);
+        if update_interval < hello_interval {
+            let problem = "shorter than hello_interval: updates come less often than Hellos";
+            return Err(Rule::new("update_interval", problem));
+        }
+        Ok(Self {
+            interfaces,
+            announce: keys.announce.unwrap_or_default(),
+            redistribute: keys.redistribute.unwrap_or_default(),
+            router_id: keys.router_id,
+            state_file: keys.state_file,
+            socket: keys.socket,
+            pid_file: keys.pid_file,
+            table: keys.table.map_or(MAIN_TABLE, Table::number),
+            hello_interval,
+            update_interval,
+            log: Log::of(keys.log),
+        })
+    }
+}
+
+impl Keys {
+    fn or(self, below: Self) -> Self {
+        Self {
+            interfaces: self.interfaces.or(below.interfaces),
+            announce: self.announce.or(below.announce),
+            redistribute: self.redistribute.or(below.redistribute),
+            router_id: self.router_id.or(below.router_id),
+            state_file: self.state_file.or(below.state_file),
+            socket: self.socket.or(below.socket),
+            pid_file: self.pid_file.or(below.pid_file),
+            table: self.table.or(below.table),
+            hello_interval: self.hello_interval.or(below.hello_interval),
+            update_interval: self.update_interval.or(below.update_interval),
+            log: self.log.or(below.log),
+        }
+    }
+}
+
+impl FromStr for Interface {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, cost) = match text.split_once('=') {
+            Some((name, cost)) => (name, cost.parse::<Count<1, 65_534>>().map(Some)),
+            None => (text, Ok(None)),
+        };
+        let name = name
+            .parse()
+            .map_err(|error: sixwire_dataplane::model::IfNameError| error.to_string())?;
+        Ok(RawInterface { name, cost: cost.map_err(|error| error.to_string())? }.into())
+    }
+}
+
+impl From<RawInterface> for Interface {
+    fn from(RawInterface { name, cost }: RawInterface) -> Self {
+        Self { name, cost: cost.map_or(Cost::WIRED, |count| Cost(count.0)) }
+    }
+}
+
+/// `main`: the table every other program looks at.
+pub(super) const MAIN_TABLE: u32 = 254;
+/// RFC 8966 appendix B: an update interval is four Hello intervals.
+const UPDATE_PER_HELLO: u32 = 4;

@@ -1,0 +1,138 @@
+//! Follows the interfaces that Babel was told to run on, as they come, change and go.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use sixwire_dataplane::model::IfName;
+use sixwire_dataplane::{Events, KernelEvent, Router};
+use sixwire_proto::link::LinkId;
+use sixwire_proto::metric::Cost;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tracing::{info, warn};
+
+use crate::babel::{LinkParams, LinkStart};
+use crate::daemon::kernel_routes::Drift;
+use crate::daemon::mailbox::Mailbox;
+use crate::daemon::routing::Command;
+
+/// The follower.
+pub(super) struct Links {
+    /// What it looks at.
+    pub(super) router: Router,
+    /// When it looks.
+    pub(super) events: Events,
+    /// Interfaces to use, and their cost.
+    pub(super) wanted: BTreeMap<IfName, Cost>,
+    /// Those in use.
+    pub(super) used: BTreeMap<IfName, (LinkId, LinkParams)>,
+    /// Whom it tells of interfaces.
+    pub(super) routing: mpsc::Sender<Command>,
+    /// Whom it tells of routes that somebody removed.
+    pub(super) drift: Mailbox<Drift>,
+}
+
+/// What events ask for.
+#[derive(Default)]
+struct Asked {
+    interfaces: bool,
+    routes: bool,
+}
+
+impl Links {
+    /// Looks for the interfaces; `start` says what their neighbours may know of us.
+    pub(super) async fn look(&mut self, start: LinkStart) {
+        let found = match self.router.interfaces().await {
+            Ok(found) => found,
+            Err(error) => return warn!(%error, "interfaces cannot be listed"),
+        };
+        for (name, cost) in self.wanted.clone() {
+            let usable =
+                found.get(&name).filter(|interface| interface.is_up).and_then(|interface| {
+                    let address = interface.link_local?;
+                    let params = LinkParams { cost, start, ..LinkParams::wired(address) };
+                    Some((interface.link, params))
+                });
+            let before = self.used.get(&name).copied();
+            let same = |a: (LinkId, LinkParams), b: (LinkId, LinkParams)| {
+                a.0 == b.0 && a.1.address == b.1.address
+            };
+            match (before, usable) {
+                (None, None) => {}
+                (Some(before), Some(now)) if same(before, now) => {}
+                (before, now) => self.change(name, before, now).await,
+            }
+        }
+    }
+
+    async fn change(
+        &mut self,
+        name: IfName,
+        before: Option<(LinkId, LinkParams)>,
+        now: Option<(LinkId, LinkParams)>,
+    ) {
+        // The routing task ends only with everything else.
+        if let Some((link, _)) = before {
+            self.used.remove(&name);
+            let _ = self.routing.send(Command::LinkDown(link)).await;
+        }
+        match now {
+            Some((link, params)) => {
+                info!(interface = %name, %link, address = %params.address, "using an interface");
+                self.used.insert(name, (link, params));
+                let _ = self.routing.send(Command::LinkUp(link, params)).await;
+            }
+            None => info!(interface = %name, "an interface cannot be used any more"),
+        }
+    }
+
+    /// Runs until the kernel tells nothing any more.
+    pub(super) async fn run(mut self) {
+        for name in self.wanted.keys().filter(|name| !self.used.contains_key(*name)) {
+            warn!(interface = %name, "waiting for an interface: it is not there, not up, or has no \
+                                      link-local address yet");
+        }
+        while let Some(event) = self.events.next().await {
+            let mut asked = Asked::default();
+            self.note(event, &mut asked);
+            // What has happened already is one change.
+            while let Ok(Some(event)) = timeout(Duration::ZERO, self.events.next()).await {
+                self.note(event, &mut asked);
+            }
+            if asked.interfaces {
+                self.look(LinkStart::Fresh).await;
+            }
+            if asked.routes {
+                self.compare_routes().await;
+            }
+        }
+    }
+
+    fn note(&self, event: KernelEvent, asked: &mut Asked) {
+        match event {
+            KernelEvent::LinkUp { name, .. }
+            | KernelEvent::LinkDown { name, .. }
+            | KernelEvent::LinkGone { name, .. } => {
+                asked.interfaces |= self.wanted.contains_key(&name);
+            }
+            KernelEvent::AddressAdded { .. } | KernelEvent::AddressGone { .. } => {
+                asked.interfaces = true;
+            }
+            KernelEvent::RouteGone(key) => self.drift.amend(|drift| {
+                drift.vanished.insert(key);
+            }),
+            KernelEvent::Overrun => *asked = Asked { interfaces: true, routes: true },
+            KernelEvent::UnreachableGone(_) | KernelEvent::HelperGone => {}
+        }
+    }
+
+    async fn compare_routes(&self) {
+        match self.router.routes().await {
+            Ok(present) => {
+                let present = present.into_keys().collect();
+                self.drift.amend(|drift| drift.present = Some(present));
+            }
+            Err(error) => warn!(%error, "our routes cannot be listed"),
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! The routing engine alone, as babeld is: given interfaces, no certificates, no registry. Nothing
+//! lies at a fixed place, so that many run side by side on one machine.
+
+pub mod api;
+mod config;
+mod identity;
+mod links;
+mod redistribution;
+pub mod report;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use sixwire_dataplane::model::{RouteKey, RouteTarget};
+use sixwire_dataplane::{Events, Router};
+use sixwire_proto::babel::RouteKey as BabelRoute;
+use sixwire_proto::link::LinkId;
+use sixwire_proto::metric::Metric;
+use sixwire_proto::seed::Seed;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{JoinHandle, JoinSet};
+use tracing::{info, warn};
+
+use super::kernel_routes::{Drift, KernelRoutes};
+use super::mailbox::Mailbox;
+use super::monotonic::Monotonic;
+use super::routing::{Command, News, Outlets, RouteUpdates, Routing};
+use crate::babel::{Babel, Params};
+use api::Server;
+pub use config::{Config, Interface, Keys};
+use identity::Identity;
+use links::Links;
+use redistribution::Redistribution;
+pub use redistribution::{Protocol, Redistribute};
+
+/// Runs a routing engine until SIGTERM or SIGINT, then retracts its routes and removes them from the
+/// kernel.
+///
+/// # Errors
+/// What keeps it from running, and what to do about it.
+pub fn run(config: &Config) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async { Engine::start(config).await?.run().await })
+}
+
+/// A routing engine whose tasks run.
+struct Engine {
+    commands: mpsc::Sender<Command>,
+    /// Each returns its name when it ends, which none does by itself.
+    tasks: JoinSet<&'static str>,
+    /// Ends, with the routes cleared, when its other end is dropped.
+    writer: (oneshot::Sender<()>, JoinHandle<()>),
+    _pid_file: Option<PidFile>,
+}
+
+/// Where things pass between the tasks.
+#[derive(Clone, Default)]
+struct Mail {
+    routes: Mailbox<RouteUpdates>,
+    drift: Mailbox<Drift>,
+}
+
+impl Engine {
+    async fn start(config: &Config) -> anyhow::Result<Self> {
+        let pid_file = config.pid_file.clone().map(PidFile::write).transpose()?;
+        let server = config.socket.as_deref().map(Server::open).transpose()?;
+        let identity = Identity::take(config.router_id, config.state_file.as_deref())?;
+        info!(router_id = %identity.router_id, seqno = %identity.seqno, "starting");
+        let (router, events) = Router::open(config.table).await?;
+        let (start, mail) = (identity.start, Mail::default());
+        let (commands, commands_end) = mpsc::channel(COMMANDS);
+        let mut tasks = JoinSet::new();
+        let adopted = adopted(&router, config).await?;
+        let writer = write(router.clone(), &mail, adopted);
+        spawn(&mut tasks, "routing", routing(config, identity, (commands_end, &mail))?.run());
+        for prefix in &config.announce {
+            // The routing task ends only with everything else.
+            let _ = commands.send(Command::Originate(BabelRoute::to(*prefix), Metric::ZERO)).await;
+        }
+        let mut links = links(config, (router.clone(), events), (&commands, &mail));
+        links.look(start).await;
+        spawn(&mut tasks, "interface", links.run());
+        if !config.redistribute.is_empty() {
+            let redistribution = redistribution(config, &router, &commands)?;
+            spawn(&mut tasks, "redistribution", redistribution.run());
+        }
+        if let Some(server) = server {
+            let commands = commands.clone();
+            spawn(&mut tasks, "local API", async move { server.serve(commands).await });
+        }
+        Ok(Self { commands, tasks, writer, _pid_file: pid_file })
+    }
+
+    async fn run(mut self) -> anyhow::Result<()> {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let outcome = tokio::select! {
+            Some(ended) = self.tasks.join_next() => {
+                let task = ended.context("a task of the routing engine failed")?;
+                Err(anyhow::anyhow!("the {task} task of the routing engine ended by itself"))
+            }
+            _ = terminate.recv() => Ok(()),
+            _ = interrupt.recv() => Ok(()),
+        };
+        info!("stopping: retracting routes");
+        let (done, retracted) = oneshot::channel();
+        // What has ended has nothing to retract.
+        let _ = self.commands.send(Command::Shutdown(done)).await;
+        let _ = retracted.await;
+        self.tasks.shutdown().await;
+        let (end, cleared) = self.writer;
+        drop(end);
+        cleared.await.context("the kernel's routes were not removed")?;
+        outcome
+    }
+}
+
+/// Routes of an earlier run over our interfaces. Those of other instances are theirs.
+async fn adopted(
+    router: &Router,
+    config: &Config,
+) -> anyhow::Result<BTreeMap<RouteKey, RouteTarget>> {
+    let interfaces = router.interfaces().await?;
+    let ours: BTreeSet<LinkId> = config
+        .interfaces
+        .iter()
+        .filter_map(|interface| Some(interfaces.get(&interface.name)?.link))
+        .collect();
+    let mut routes = router.routes().await?;
+    routes.retain(|_, target| match target {
+        RouteTarget::Via(hop) => ours.contains(&hop.link),
+        RouteTarget::Unreachable => true,
+    });
+    if !routes.is_empty() {
+        info!(routes = routes.len(), "taking over kernel routes of an earlier run");
+    }
+    Ok(routes)
+}
+
+/// Starts the kernel writer.
+fn write(
+    router: Router,
+    mail: &Mail,
+    adopted: BTreeMap<RouteKey, RouteTarget>,
+) -> (oneshot::Sender<()>, JoinHandle<()>) {
+    let boxes = (mail.routes.clone(), mail.drift.clone());
+    let mut writer = KernelRoutes::new(router, boxes, Vec::new(), adopted);
+    let (end, ended) = oneshot::channel();
+    let task = tokio::spawn(async move {
+        tokio::select! {
+            () = writer.run() => {}
+            _ = ended => {}
+        }
+        writer.clear().await;
+    });
+    (end, task)
+}
+
+fn routing(
+    config: &Config,
+    identity: Identity,
+    (commands, mail): (mpsc::Receiver<Command>, &Mail),
+) -> anyhow::Result<Routing> {
+    let params = Params {
+        hello_interval: config.hello_interval,
+        update_interval: config.update_interval,
+        ..Params::new(identity.router_id, identity.seqno)
+    };
+    let clock = Monotonic::start();
+    let seed = getrandom::u64().context("the system has no randomness to give")?;
+    let babel = Babel::new(params, Seed::new(seed), clock.now());
+    let outlets = Outlets {
+        routes: mail.routes.clone(),
+        // Nobody here dials or checks certificates.
+        news: Mailbox::<News>::default(),
+        keep_seqno: Box::new(move |seqno| identity.keep(seqno)),
+    };
+    Ok(Routing::new(babel, clock, commands, outlets))
+}
+
+fn links(
+    config: &Config,
+    (router, events): (Router, Events),
+    (commands, mail): (&mpsc::Sender<Command>, &Mail),
+) -> Links {
+    Links {
+        router,
+        events,
+        wanted: config.interfaces.iter().map(|one| (one.name.clone(), one.cost)).collect(),
+        used: BTreeMap::new(),
+        routing: commands.clone(),
+        drift: mail.drift.clone(),
+    }
+}
+
+fn redistribution(
+    config: &Config,
+    router: &Router,
+    commands: &mpsc::Sender<Command>,
+) -> anyhow::Result<Redistribution> {
+    let rules = config.redistribute.clone();
+    let (wanted, announced) = (Arc::<[_]>::from(rules.clone()), config.announce.clone());
+    let routes = router.foreign_routes(move |route| {
+        // What is announced anyway does not depend on the kernel.
+        !announced.contains(&route.key.prefix) && wanted.iter().any(|rule| rule.matches(route))
+    })?;
+    Ok(Redistribution { routes, rules, routing: commands.clone() })
+}
+
+fn spawn(
+    tasks: &mut JoinSet<&'static str>,
+    name: &'static str,
+    task: impl Future<Output = ()> + Send + 'static,
+) {
+    tasks.spawn(async move {
+        task.await;
+        name
+    });
+}
+
+/// A file with our process number, for as long as we run.
+struct PidFile(PathBuf);
+
+impl PidFile {
+    fn write(path: PathBuf) -> anyhow::Result<Self> {
+        std::fs::write(&path, format!("{}\n", std::process::id()))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for PidFile {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_file(&self.0) {
+            warn!(%error, file = %self.0.display(), "the file of our process number stays");
+        }
+    }
+}
+
+/// Commands that wait for the routing task; more wait with their senders.
+const COMMANDS: usize = 1024;
