@@ -206,5 +206,5 @@ fn a_named_file_must_exist_and_the_default_one_need_not() {
     let missing = dir.path().join("none.toml");
     let error = Config::load(Some(&missing), Keys::default()).unwrap_err().to_string();
     assert!(error.starts_with("cannot read the configuration"), "{error}");
-    assert!(Source::read_if_there(&missing).unwrap().keys().is_ok());
+    assert!(Source::read_if_there(&missing).unwrap().keys::<Keys>().is_ok());
 }

@@ -190,3 +190,66 @@ impl From<RawInterface> for Interface {
 pub(super) const MAIN_TABLE: u32 = 254;
 /// RFC 8966 appendix B: an update interval is four Hello intervals.
 const UPDATE_PER_HELLO: u32 = 4;
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Flags {
+        #[command(flatten)]
+        keys: Keys,
+    }
+
+    fn load(text: &str, flags: &[&str]) -> Result<Config, String> {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("babel.toml");
+        std::fs::write(&file, text).unwrap();
+        let over = Flags::try_parse_from([&["run"], flags].concat()).unwrap().keys;
+        Config::load(Some(&file), over).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_file_says_all_that_flags_say_and_a_flag_beats_it() {
+        let text = "announce = [\"fd00:1::/64\"]\ntable = 1000\nhello_interval = \"2s\"\n\
+                    [[interface]]\nname = \"eth0\"\n[[interface]]\nname = \"eth1\"\ncost = 200\n\
+                    [[redistribute]]\nprotocol = \"static\"\nprefix = \"fd00::/8\"\n";
+        let flags = [
+            "-i",
+            "eth0",
+            "-i",
+            "eth1=200",
+            "--announce",
+            "fd00:1::/64",
+            "--table",
+            "1000",
+            "--hello-interval",
+            "2s",
+            "--redistribute",
+            "protocol=static,prefix=fd00::/8",
+        ];
+        let file = load(text, &[]).unwrap();
+        assert_eq!(load("", &flags).unwrap(), file);
+        assert_eq!(file.interfaces[1].cost, Cost(200));
+        assert_eq!(file.update_interval, Duration::from_secs(8));
+        let over = load(text, &["--table", "7", "-i", "eth2"]).unwrap();
+        assert_eq!((over.table, over.interfaces.len()), (7, 1));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_with_its_place() {
+        for (text, about) in [
+            ("", "interface"),
+            ("[[interface]]\nname = \"a\"\n[[interface]]\nname = \"a\"\n", "listed twice"),
+            ("[[interface]]\nname = \"a\"\ncots = 1\n", "line 3"),
+            ("update_interval = \"1s\"\n[[interface]]\nname = \"a\"\n", "update_interval"),
+            ("[[redistribute]]\nprotocol = 42\n", "never fed back"),
+            ("[[redistribute]]\nmetric = 65535\n", "metric"),
+        ] {
+            let refused = load(text, &[]).unwrap_err();
+            assert!(refused.contains(about), "{text}: {refused}");
+        }
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de};
 use sixwire_dataplane::{ForeignChange, ForeignRoute, ForeignRoutes};
 use sixwire_proto::babel::RouteKey;
 use sixwire_proto::metric::Metric;
@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tracing::{debug, error};
 
 use super::config::MAIN_TABLE;
+use crate::daemon::config::Count;
 use crate::daemon::routing::Command;
 
 /// Which routes are announced, and how. What is not named is not asked for.
@@ -25,7 +26,8 @@ pub struct Redistribute {
     pub prefix: Option<Prefix>,
     /// At most this long.
     pub longest: Option<u8>,
-    /// Announced with this metric.
+    /// Announced with this metric, which is finite.
+    #[serde(deserialize_with = "finite")]
     pub metric: u16,
 }
 
@@ -114,7 +116,7 @@ impl FromStr for Redistribute {
                 "protocol" => rule.protocol = Some(value.parse()?),
                 "prefix" => rule.prefix = Some(value.parse().map_err(|e| format!("{key}: {e}"))?),
                 "longest" => rule.longest = Some(number(key, value)?),
-                "metric" => rule.metric = number(key, value)?,
+                "metric" => rule.metric = number::<Count<0, 65_534>>(key, value)?.0,
                 _ => {
                     let allowed = "table, protocol, prefix, longest, metric";
                     return Err(format!("no such key {key:?} (allowed: {allowed})"));
@@ -123,6 +125,11 @@ impl FromStr for Redistribute {
         }
         Ok(rule)
     }
+}
+
+fn finite<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {
+    let metric = Count::<0, 65_534>::deserialize(deserializer);
+    metric.map(|count| count.0).map_err(|error| de::Error::custom(format!("metric: {error}")))
 }
 
 fn number<T: FromStr>(key: &str, value: &str) -> Result<T, String> {
