@@ -39,6 +39,7 @@ mod outbox;
 mod output;
 mod packet;
 mod params;
+pub mod recording;
 mod request;
 mod route;
 mod selection;

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use sixwire_proto::metric::Cost;
 use sixwire_proto::router_id::RouterId;
 use sixwire_proto::seqno::Seqno;
 
 /// Parameters of one instance. [`Params::new`] fills in the defaults.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Params {
     /// Our router-id; fixed for the life of the node.
     pub router_id: RouterId,
@@ -32,7 +33,7 @@ pub struct Params {
 /// k-out-of-j link sensing (RFC 8966 §A.2.1): up while no more than `heard_of - least_heard` of the last
 /// `heard_of` Hellos are missing. Hellos from before the first one count as heard, so that a new
 /// neighbour is usable after one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LinkSensing {
     /// k: at least this many were heard.
     pub least_heard: u8,
@@ -41,7 +42,8 @@ pub struct LinkSensing {
 }
 
 /// Whether a route must belong to a certified origin to be selected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum OriginCheck {
     /// Only routes whose router-id is known to own a prefix around them.
     Required,
@@ -50,7 +52,8 @@ pub enum OriginCheck {
 }
 
 /// Whether a node forwards for others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Forwarding {
     /// Every route is announced.
     Transit,
@@ -59,7 +62,7 @@ pub enum Forwarding {
 }
 
 /// Ceilings of the tables. What lies beyond is refused and counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// Neighbours on one link; a further one takes the place of one that is of no use, or is ignored.
     pub neighbours_per_link: usize,

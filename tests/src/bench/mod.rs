@@ -81,8 +81,15 @@ pub const ALL: [Benchmark; 3] = [
 impl Measurement {
     /// A figure by itself.
     #[must_use]
-    pub fn alone(metric: &'static str, unit: &'static str, value: f64) -> Self {
-        Self { metric, value, unit, baseline: None, baseline_name: None, ratio: None }
+    pub fn alone(metric: &str, unit: &'static str, value: f64) -> Self {
+        Self {
+            metric: metric.to_owned(),
+            value,
+            unit,
+            baseline: None,
+            baseline_name: None,
+            ratio: None,
+        }
     }
 
     /// A figure and a baseline's.

@@ -4,13 +4,12 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::Measurement;
+use super::{Measurement, Options};
 use crate::clock::now;
-use crate::lab::Plane;
 use crate::simulator::{Fault, Simulation, Topology};
 
 /// Starts the network and changes one thing after the other; fails at the first loop or wrong route.
-pub(super) fn run(_: Plane) -> Result<Vec<Measurement>> {
+pub(super) fn run(_: &Options) -> Result<Vec<Measurement>> {
     let begin = now();
     let mut network = Simulation::new(&Topology::mesh(NODES, DEGREE, SEED), SEED);
     let start = network.settle(Duration::from_secs(10))?;

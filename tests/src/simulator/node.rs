@@ -35,10 +35,11 @@ impl Node {
         }
     }
 
-    pub(super) fn start(&mut self, number: usize, seed: Seed, now: Instant) {
+    pub(super) fn start(&mut self, number: usize, seed: u64, now: Instant) -> Params {
         let params = Params::new(id(number), self.disk.next());
-        self.babel = Some(Babel::new(params, seed, now));
+        self.babel = Some(Babel::new(params, Seed::new(seed), now));
         self.armed = None;
+        params
     }
 }
 

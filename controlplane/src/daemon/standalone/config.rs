@@ -52,6 +52,9 @@ pub struct Keys {
     /// Time between two full updates [default: four Hello intervals]
     #[arg(long, value_name = "TIME")]
     pub update_interval: Option<Period<400, 600_000>>,
+    /// Write down all that the engine is told, for `sixwire replay`
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
     /// What is logged, and how.
     #[command(flatten)]
     pub log: LogKeys,
@@ -97,6 +100,8 @@ pub struct Config {
     pub hello_interval: Duration,
     /// Time between two full updates.
     pub update_interval: Duration,
+    /// Where all that the engine is told is written down.
+    pub record: Option<PathBuf>,
     /// What is logged, and how.
     pub log: Log,
 }
@@ -142,6 +147,7 @@ impl Config {
             table: keys.table.map_or(MAIN_TABLE, Table::number),
             hello_interval,
             update_interval,
+            record: keys.record,
             log: Log::of(keys.log),
         })
     }
@@ -160,6 +166,7 @@ impl Keys {
             table: self.table.or(below.table),
             hello_interval: self.hello_interval.or(below.hello_interval),
             update_interval: self.update_interval.or(below.update_interval),
+            record: self.record.or(below.record),
             log: self.log.or(below.log),
         }
     }

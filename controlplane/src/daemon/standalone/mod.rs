@@ -18,7 +18,6 @@ use sixwire_dataplane::{Events, Router};
 use sixwire_proto::babel::RouteKey as BabelRoute;
 use sixwire_proto::link::LinkId;
 use sixwire_proto::metric::Metric;
-use sixwire_proto::seed::Seed;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
@@ -27,8 +26,9 @@ use tracing::{info, warn};
 use super::kernel_routes::{Drift, KernelRoutes};
 use super::mailbox::Mailbox;
 use super::monotonic::Monotonic;
+use super::recorder;
 use super::routing::{Command, News, Outlets, RouteUpdates, Routing};
-use crate::babel::{Babel, Params};
+use crate::babel::Params;
 use api::Server;
 pub use config::{Config, Interface, Keys};
 use identity::Identity;
@@ -170,13 +170,13 @@ fn routing(
         ..Params::new(identity.router_id, identity.seqno)
     };
     let clock = Monotonic::start();
-    let seed = getrandom::u64().context("the system has no randomness to give")?;
-    let babel = Babel::new(params, Seed::new(seed), clock.now());
+    let (babel, recorder) = recorder::engine(params, clock.now(), config.record.as_deref())?;
     let outlets = Outlets {
         routes: mail.routes.clone(),
         // Nobody here dials or checks certificates.
         news: Mailbox::<News>::default(),
         keep_seqno: Box::new(move |seqno| identity.keep(seqno)),
+        recorder,
     };
     Ok(Routing::new(babel, clock, commands, outlets))
 }
