@@ -124,7 +124,9 @@ impl Filter {
 }
 
 impl SourceMatch {
-    fn matches(self, source: Option<Prefix>) -> bool {
+    /// Whether a route with this source prefix is meant.
+    #[must_use]
+    pub fn matches(self, source: Option<Prefix>) -> bool {
         match (self, source) {
             (Self::Unspecific, source) => source.is_none(),
             (Self::Within(prefix), Some(source)) => prefix.contains(source),
