@@ -30,6 +30,10 @@ impl Babel {
             self.count(DropReason::NotItsOwn);
             return self.retracted(from, key);
         }
+        if !self.is_let_in(from, key, router_id) {
+            self.count(DropReason::Filtered);
+            return self.retracted(from, key);
+        }
         let route = self.route_of(from, router_id, next_hop, update);
         if self.table.of(key).is_some_and(|entry| !entry.is_feasible(&route)) {
             self.count(DropReason::Unfeasible);

@@ -41,6 +41,8 @@ pub enum DropReason {
     HopelessRequest,
     /// Updates a neighbour never acknowledged.
     Unacknowledged,
+    /// An update that a filter denies.
+    Filtered,
 }
 
 /// What was done.
@@ -91,7 +93,7 @@ const DONE: [&str; 7] = [
 ];
 
 /// Labels of [`DropReason`], in its order.
-const DROPPED: [&str; 18] = [
+const DROPPED: [&str; 19] = [
     "dropped: unknown link",
     "dropped: bad source address",
     "dropped: bad packet",
@@ -110,6 +112,7 @@ const DROPPED: [&str; 18] = [
     "dropped: repeated seqno request",
     "dropped: hopeless seqno request",
     "dropped: unacknowledged updates",
+    "dropped: filtered update",
 ];
 
 #[cfg(test)]
@@ -119,12 +122,9 @@ mod tests {
     #[test]
     fn every_reason_has_its_label() {
         let mut counters = Counters::default();
-        counters.dropped(DropReason::Unacknowledged);
+        counters.dropped(DropReason::Filtered);
         counters.done(Done::RequestForwarded);
         let counted: Vec<_> = counters.iter().filter(|(_, count)| *count == 1).collect();
-        assert_eq!(
-            counted,
-            [("seqno requests forwarded", 1), ("dropped: unacknowledged updates", 1)]
-        );
+        assert_eq!(counted, [("seqno requests forwarded", 1), ("dropped: filtered update", 1)]);
     }
 }

@@ -29,6 +29,7 @@ mod adjacency;
 mod announcement;
 mod counter;
 mod deadline;
+mod filter;
 mod hello;
 mod hold;
 mod input;
@@ -60,6 +61,8 @@ use sixwire_proto::time::Instant;
 use counter::Counters;
 pub use counter::DropReason;
 use deadline::{Deadlines, Timer};
+use filter::Filters;
+pub use filter::{Action, Direction, Filter, LinkTag, MetricChange, SourceMatch};
 pub use input::{Announcers, Input, LinkParams, LinkStart, SplitHorizon};
 use link::Link;
 use neighbour::Neighbours;
@@ -79,6 +82,7 @@ pub use view::{HelloView, NeighbourView, RouteState, RouteView};
 #[derive(Debug)]
 pub struct Babel {
     params: Params,
+    filters: Filters,
     seed: Seed,
     now: Instant,
     /// Our sequence number.
@@ -114,6 +118,7 @@ impl Babel {
         };
         Self {
             params,
+            filters: Filters::default(),
             seed,
             now,
             seqno: params.seqno,
@@ -158,6 +163,7 @@ impl Babel {
             Input::LinkUp { link, params } => self.link_up(link, params),
             Input::LinkDown { link } => self.link_down(link),
             Input::LinkCost { link, extra } => self.link_extra(link, extra),
+            Input::LinkV4 { link, address } => self.link_v4(link, address),
             Input::Packet { link, source, destination, bytes } => {
                 self.packet(Arrival { link, source, destination }, bytes);
             }

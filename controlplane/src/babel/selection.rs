@@ -17,31 +17,28 @@ impl Babel {
         if let Some(metric) = entry.own {
             return Some(Selection { via: Via::Own, router_id: self.params.router_id, metric });
         }
+        let metric = |route: &Route| self.metric(entry.key, route);
         let usable = || entry.routes.iter().filter(|route| self.is_usable(entry, route));
-        let best = usable().min_by_key(|route| (self.metric(route), route.neighbour))?;
+        let best = usable().min_by_key(|route| (metric(route), route.neighbour))?;
         let current = usable().find(|route| entry.is_selected(route.neighbour));
         let margin = self.params.switch_margin;
         let chosen = match current {
-            Some(current) if self.metric(best) + margin > self.metric(current) => current,
+            Some(current) if metric(best) + margin > metric(current) => current,
             _ => best,
         };
         Some(Selection {
             via: Via::Neighbour(chosen.neighbour),
             router_id: chosen.router_id,
-            metric: self.metric(chosen),
+            metric: metric(chosen),
         })
     }
 
-    /// Never one that is retracted or not feasible (RFC 8966 §3.6), nor of unknown origin.
+    /// Never one that is retracted or not feasible (RFC 8966 §3.6), nor of unknown origin, nor denied.
     fn is_usable(&self, entry: &Entry, route: &Route) -> bool {
-        self.metric(route).is_finite()
+        self.metric(entry.key, route).is_finite()
             && entry.is_feasible(route)
+            && self.may_install(entry.key, route)
             && self.origins.allow(route.router_id, entry.key.destination)
-    }
-
-    /// Our metric by a route.
-    pub(super) fn metric(&self, route: &Route) -> Metric {
-        route.metric(self.neighbours.cost(route.neighbour))
     }
 
     /// The cost of the link to a neighbour has changed: selects anew for every prefix it has announced, and

@@ -5,6 +5,7 @@ mod boundary;
 mod bulk;
 mod convergence;
 mod faults;
+mod filters;
 mod limits;
 mod network;
 mod origin;

@@ -81,6 +81,8 @@ pub enum RouteState {
     Unreachable,
     /// Its originator is not known to own it.
     UnknownOrigin,
+    /// A filter keeps it from being used.
+    Denied,
 }
 
 impl Babel {
@@ -143,13 +145,15 @@ impl Babel {
 
     fn route_view(&self, entry: &Entry, route: &Route) -> RouteView {
         let neighbour = self.neighbours.get(route.neighbour);
-        let metric = self.metric(route);
+        let metric = self.metric(entry.key, route);
         let state = if entry.is_selected(route.neighbour) {
             RouteState::Selected
         } else if !metric.is_finite() {
             RouteState::Unreachable
         } else if !self.origins.allow(route.router_id, entry.key.destination) {
             RouteState::UnknownOrigin
+        } else if !self.may_install(entry.key, route) {
+            RouteState::Denied
         } else if entry.is_feasible(route) {
             RouteState::Feasible
         } else {
