@@ -8,6 +8,9 @@ use sixwire_proto::metric::{Cost, Metric};
 use sixwire_proto::prefix::Prefix;
 use sixwire_proto::router_id::RouterId;
 
+use super::params::LinkQuality;
+use super::rtt::Delay;
+
 /// One event. Each is handled completely before the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Input<'a> {
@@ -93,6 +96,10 @@ pub struct LinkParams {
     pub start: LinkStart,
     /// Whose routes are believed there.
     pub announcers: Announcers,
+    /// How its quality is estimated; `None` as [`super::Params::link_sensing`] has it.
+    pub quality: Option<LinkQuality>,
+    /// What its delay is good for.
+    pub delay: Delay,
 }
 
 /// Whose routes a link may bring.
@@ -133,6 +140,8 @@ impl LinkParams {
             split_horizon: SplitHorizon::On,
             start: LinkStart::Fresh,
             announcers: Announcers::Anyone,
+            quality: None,
+            delay: Delay::Measured,
         }
     }
 }

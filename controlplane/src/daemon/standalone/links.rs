@@ -6,11 +6,11 @@ use std::time::Duration;
 use sixwire_dataplane::model::IfName;
 use sixwire_dataplane::{Events, KernelEvent, Router};
 use sixwire_proto::link::LinkId;
-use sixwire_proto::metric::Cost;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
+use super::link_options::LinkOptions;
 use crate::babel::{LinkParams, LinkStart};
 use crate::daemon::kernel_routes::Drift;
 use crate::daemon::mailbox::Mailbox;
@@ -22,8 +22,8 @@ pub(super) struct Links {
     pub(super) router: Router,
     /// When it looks.
     pub(super) events: Events,
-    /// Interfaces to use, and their cost.
-    pub(super) wanted: BTreeMap<IfName, Cost>,
+    /// Interfaces to use, and how.
+    pub(super) wanted: BTreeMap<IfName, LinkOptions>,
     /// Those in use.
     pub(super) used: BTreeMap<IfName, (LinkId, LinkParams)>,
     /// Whom it tells of interfaces.
@@ -46,12 +46,11 @@ impl Links {
             Ok(found) => found,
             Err(error) => return warn!(%error, "interfaces cannot be listed"),
         };
-        for (name, cost) in self.wanted.clone() {
+        for (name, options) in self.wanted.clone() {
             let usable =
                 found.get(&name).filter(|interface| interface.is_up).and_then(|interface| {
                     let address = interface.link_local?;
-                    let params = LinkParams { cost, start, ..LinkParams::wired(address) };
-                    Some((interface.link, params))
+                    Some((interface.link, options.params(address, start)))
                 });
             let before = self.used.get(&name).copied();
             let same = |a: (LinkId, LinkParams), b: (LinkId, LinkParams)| {

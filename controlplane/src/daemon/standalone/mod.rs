@@ -4,6 +4,7 @@
 pub mod api;
 mod config;
 mod identity;
+mod link_options;
 mod links;
 mod redistribution;
 pub mod report;
@@ -167,7 +168,7 @@ fn routing(
     let params = Params {
         hello_interval: config.hello_interval,
         update_interval: config.update_interval,
-        ..Params::new(identity.router_id, identity.seqno)
+        ..config.profile.params(identity.router_id, identity.seqno)
     };
     let clock = Monotonic::start();
     let seed = getrandom::u64().context("the system has no randomness to give")?;
@@ -189,7 +190,7 @@ fn links(
     Links {
         router,
         events,
-        wanted: config.interfaces.iter().map(|one| (one.name.clone(), one.cost)).collect(),
+        wanted: config.interfaces.iter().map(|one| (one.name.clone(), one.options)).collect(),
         used: BTreeMap::new(),
         routing: commands.clone(),
         drift: mail.drift.clone(),
