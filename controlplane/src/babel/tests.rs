@@ -4,6 +4,7 @@ mod adjacency;
 mod boundary;
 mod bulk;
 mod convergence;
+mod cost;
 mod faults;
 mod filters;
 mod limits;
