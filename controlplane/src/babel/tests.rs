@@ -3,6 +3,7 @@
 mod adjacency;
 mod boundary;
 mod bulk;
+mod conformance;
 mod convergence;
 mod cost;
 mod faults;
