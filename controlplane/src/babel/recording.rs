@@ -8,7 +8,7 @@
 //! to [`LinkParams`] or [`Params`], which are written whole.
 
 use std::fmt::{self, Write as _};
-use std::net::Ipv6Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sixwire_proto::babel::{Destination, RouteKey};
@@ -20,7 +20,7 @@ use sixwire_proto::router_id::RouterId;
 use sixwire_proto::seed::Seed;
 use sixwire_proto::time::Instant;
 
-use super::{Babel, Input, LinkParams, Output, Params};
+use super::{Babel, Filter, Input, LinkParams, Output, Params};
 
 /// The first line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +31,9 @@ pub struct Header {
     pub version: String,
     /// What the engine was made with.
     pub params: Params,
+    /// Its rules.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub filters: Vec<Filter>,
     /// Start of its [`Seed`].
     pub seed: u64,
     /// When it was made.
@@ -63,6 +66,10 @@ pub enum Recorded {
     LinkCost {
         link: LinkId,
         extra: Cost,
+    },
+    LinkV4 {
+        link: LinkId,
+        address: Option<Ipv4Addr>,
     },
     Packet {
         link: LinkId,
@@ -123,7 +130,8 @@ impl Replay {
         if header.schema != SCHEMA {
             return Err(OtherSchema(header.schema));
         }
-        let babel = Babel::new(header.params, Seed::new(header.seed), header.start);
+        let babel = Babel::new(header.params, Seed::new(header.seed), header.start)
+            .with_filters(header.filters.clone());
         Ok(Self { babel, digest: Digest::default() })
     }
 
@@ -156,6 +164,7 @@ impl From<Input<'_>> for Recorded {
             Input::LinkUp { link, params } => Self::LinkUp { link, params },
             Input::LinkDown { link } => Self::LinkDown { link },
             Input::LinkCost { link, extra } => Self::LinkCost { link, extra },
+            Input::LinkV4 { link, address } => Self::LinkV4 { link, address },
             Input::Packet { link, source, destination, bytes } => {
                 Self::Packet { link, source, destination, bytes: bytes.to_vec() }
             }
@@ -180,6 +189,7 @@ impl Recorded {
             Self::LinkUp { link, params } => Input::LinkUp { link, params },
             Self::LinkDown { link } => Input::LinkDown { link },
             Self::LinkCost { link, extra } => Input::LinkCost { link, extra },
+            Self::LinkV4 { link, address } => Input::LinkV4 { link, address },
             Self::Packet { link, source, destination, ref bytes } => {
                 Input::Packet { link, source, destination, bytes }
             }

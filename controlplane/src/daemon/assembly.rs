@@ -289,7 +289,8 @@ impl<'a> Foundation<'a> {
             ..Params::new(self.node, seqno)
         };
         let record = self.config.babel.record.as_deref();
-        let (babel, recorder) = recorder::engine(params, self.monotonic.now(), record)?;
+        let (babel, recorder) =
+            recorder::engine((params, Vec::new()), self.monotonic.now(), record)?;
         let outlets = Outlets {
             routes: wires.routes.clone(),
             news: wires.news.clone(),

@@ -11,7 +11,7 @@ use sixwire_proto::time::Instant;
 use tracing::{info, warn};
 
 use crate::babel::recording::{Digest, Header, SCHEMA, Step};
-use crate::babel::{Babel, Input, Output, Params};
+use crate::babel::{Babel, Filter, Input, Output, Params};
 
 /// A file that grows by a line for each input, up to [`LARGEST`].
 #[derive(Debug)]
@@ -25,15 +25,16 @@ pub(super) struct Recorder {
 
 /// An engine made from fresh randomness, and the recorder of all that it will be told.
 pub(super) fn engine(
-    params: Params,
+    (params, filters): (Params, Vec<Filter>),
     now: Instant,
     record: Option<&Path>,
 ) -> anyhow::Result<(Babel, Option<Recorder>)> {
     let seed = getrandom::u64().context("the system has no randomness to give")?;
     let version = env!("CARGO_PKG_VERSION").to_owned();
-    let header = Header { schema: SCHEMA, version, params, seed, start: now };
+    let header = Header { schema: SCHEMA, version, params, filters, seed, start: now };
     let recorder = record.map(|path| Recorder::create(path, &header)).transpose()?;
-    Ok((Babel::new(params, Seed::new(seed), now), recorder))
+    let babel = Babel::new(params, Seed::new(seed), now).with_filters(header.filters);
+    Ok((babel, recorder))
 }
 
 impl Recorder {
@@ -94,7 +95,7 @@ mod tests {
     fn record(path: &Path, inputs: usize) -> Recorder {
         let id = RouterId::new([1; 8]).unwrap();
         let (mut babel, recorder) =
-            engine(Params::new(id, Seqno(1)), Instant(5), Some(path)).unwrap();
+            engine((Params::new(id, Seqno(1)), Vec::new()), Instant(5), Some(path)).unwrap();
         let mut recorder = recorder.unwrap();
         for at in 0..inputs {
             let (at, input) = (Instant(at as u64), Input::Deadline);

@@ -82,14 +82,8 @@ impl Measurement {
     /// A figure by itself.
     #[must_use]
     pub fn alone(metric: &str, unit: &'static str, value: f64) -> Self {
-        Self {
-            metric: metric.to_owned(),
-            value,
-            unit,
-            baseline: None,
-            baseline_name: None,
-            ratio: None,
-        }
+        let metric = metric.to_owned();
+        Self { metric, value, unit, baseline: None, baseline_name: None, ratio: None }
     }
 
     /// A figure and a baseline's.

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{Measurement, Options};
+use super::Measurement;
+use super::Options;
 use crate::clock::now;
 use crate::simulator::{Fault, Simulation, Topology};
 

@@ -22,7 +22,8 @@ impl Recording {
 
     pub(super) fn start(&mut self, params: Params, seed: u64, start: Instant) {
         let version = env!("CARGO_PKG_VERSION").to_owned();
-        self.header = Some(Header { schema: SCHEMA, version, params, seed, start });
+        self.header =
+            Some(Header { schema: SCHEMA, version, params, filters: Vec::new(), seed, start });
         self.steps.clear();
         self.digest = Digest::default();
     }
