@@ -5,6 +5,7 @@ pub mod clock;
 pub mod demo;
 pub mod lab;
 pub mod line;
+pub mod mesh;
 pub mod network;
 pub mod ping;
 pub mod scenario;

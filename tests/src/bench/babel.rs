@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::Measurement;
+use super::{Measurement, Setup};
 use crate::clock::{now, wait_for};
-use crate::lab::{Lab, Namespace, Plane, Process};
+use crate::lab::{Lab, Namespace, Process};
 use crate::line::{Line, Speaker};
 
 /// What one run of one contestant gave.
@@ -23,7 +23,7 @@ struct Figures {
     sent: f64,
 }
 
-pub(super) fn run(_plane: Plane) -> Result<Vec<Measurement>> {
+pub(super) fn run(_setup: Setup) -> Result<Vec<Measurement>> {
     let mut measurements = Vec::new();
     for (count, metrics) in SIZES {
         let ours = measure(Speaker::Sixwire, count)?.context("ours did not carry all routes")?;

@@ -2,6 +2,7 @@
 
 mod babel;
 mod baseline;
+mod grid;
 mod start;
 
 use std::fs;
@@ -31,13 +32,23 @@ pub struct Measurement {
     pub ratio: Option<f64>,
 }
 
+/// How a benchmark is to be run.
+#[derive(Clone, Copy, Debug)]
+pub struct Setup {
+    /// Whose WireGuard.
+    pub plane: Plane,
+    /// How often, where the median counts.
+    pub runs: usize,
+}
+
 /// A benchmark: its name, what it measures, and how.
-pub type Benchmark = (&'static str, &'static str, fn(Plane) -> Result<Vec<Measurement>>);
+pub type Benchmark = (&'static str, &'static str, fn(Setup) -> Result<Vec<Measurement>>);
 
 /// All benchmarks.
-pub const ALL: [Benchmark; 2] = [
+pub const ALL: [Benchmark; 3] = [
     ("start", "from the start of the last of six nodes to all pairs; reroute; memory", start::run),
     ("babel", "1 000 to 100 000 routes over a line of three, beside babeld and BIRD", babel::run),
+    ("babel grid", "start, silent cut, rest and repair of 25 routers, beside the same", grid::run),
 ];
 
 impl Measurement {
@@ -87,7 +98,7 @@ pub fn publish(name: &str, measurements: &[Measurement]) -> Result<PathBuf> {
     println!("{table}");
     let directory = target_directory().join("bench");
     fs::create_dir_all(&directory)?;
-    let path = directory.join(format!("{name}.json"));
+    let path = directory.join(format!("{}.json", name.replace(' ', "-")));
     fs::write(&path, serde_json::to_string_pretty(measurements)? + "\n")?;
     Ok(path)
 }

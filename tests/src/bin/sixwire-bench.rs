@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use sixwire_tests::bench::{ALL, publish};
+use sixwire_tests::bench::{ALL, Setup, publish};
 use sixwire_tests::lab::{self, Plane};
 
 /// Measures sixwire against a baseline; without a name, lists what can be measured
@@ -12,23 +12,27 @@ struct Arguments {
     /// Use the kernel's WireGuard
     #[arg(long)]
     kernel: bool,
+    /// How often, where the median counts
+    #[arg(long, default_value_t = 3)]
+    runs: usize,
     /// Which benchmark
-    name: Option<String>,
+    name: Vec<String>,
 }
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let Some(name) = arguments.name else {
+    if arguments.name.is_empty() {
         for (name, what, _) in ALL {
-            println!("{name:10} {what}");
+            println!("{name:12} {what}");
         }
         return Ok(());
-    };
+    }
+    let name = arguments.name.join(" ");
     let benchmark = ALL.iter().find(|(known, _, _)| *known == name);
     let (_, _, run) = benchmark.with_context(|| format!("there is no benchmark {name}"))?;
     lab::remove_on_interrupt()?;
     let plane = if arguments.kernel { Plane::Kernel } else { Plane::Auto };
-    let path = publish(&name, &run(plane)?)?;
+    let path = publish(&name, &run(Setup { plane, runs: arguments.runs })?)?;
     println!("{}", path.display());
     Ok(())
 }
