@@ -9,3 +9,4 @@ pub mod mesh;
 pub mod network;
 pub mod ping;
 pub mod scenario;
+pub mod simulator;

@@ -1,6 +1,6 @@
 //! Links and neighbours coming and going (RFC 8966 §3.4).
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use sixwire_proto::babel::{Destination, Hello, HelloKind, Ihu, Tlv, Update};
@@ -58,6 +58,14 @@ impl Babel {
             if let Some(neighbour) = self.neighbours.get_mut(neighbour) {
                 neighbour.smoothing.forget_cost();
             }
+        }
+    }
+
+    /// Notes another IPv4 address of ours, and tells its neighbours of their new next hop.
+    pub(super) fn link_v4(&mut self, id: LinkId, v4: Option<Ipv4Addr>) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        if std::mem::replace(&mut link.params.v4, v4) != v4 {
+            self.begin_periodic_update(id);
         }
     }
 

@@ -29,6 +29,8 @@ pub enum DropReason {
     TooManyOrigins,
     /// A question beyond what may wait for one neighbour.
     TooManyQuestions,
+    /// An update with a next hop beyond those one neighbour may have.
+    TooManyNextHops,
     /// An update that does not pass the feasibility condition; kept aside or ignored (RFC 8966 §3.5.3).
     Unfeasible,
     /// An update under our own router-id.
@@ -41,6 +43,8 @@ pub enum DropReason {
     HopelessRequest,
     /// Updates a neighbour never acknowledged.
     Unacknowledged,
+    /// An update that a filter denies.
+    Filtered,
 }
 
 /// What was done.
@@ -91,7 +95,7 @@ const DONE: [&str; 7] = [
 ];
 
 /// Labels of [`DropReason`], in its order.
-const DROPPED: [&str; 18] = [
+const DROPPED: [&str; 20] = [
     "dropped: unknown link",
     "dropped: bad source address",
     "dropped: bad packet",
@@ -104,12 +108,14 @@ const DROPPED: [&str; 18] = [
     "dropped: too many seqno requests",
     "dropped: too many origins wanted",
     "dropped: too many questions of a neighbour",
+    "dropped: too many next hops of a neighbour",
     "dropped: unfeasible update",
     "dropped: own router-id",
     "dropped: leaf announcing for others",
     "dropped: repeated seqno request",
     "dropped: hopeless seqno request",
     "dropped: unacknowledged updates",
+    "dropped: filtered update",
 ];
 
 #[cfg(test)]
@@ -119,12 +125,9 @@ mod tests {
     #[test]
     fn every_reason_has_its_label() {
         let mut counters = Counters::default();
-        counters.dropped(DropReason::Unacknowledged);
+        counters.dropped(DropReason::Filtered);
         counters.done(Done::RequestForwarded);
         let counted: Vec<_> = counters.iter().filter(|(_, count)| *count == 1).collect();
-        assert_eq!(
-            counted,
-            [("seqno requests forwarded", 1), ("dropped: unacknowledged updates", 1)]
-        );
+        assert_eq!(counted, [("seqno requests forwarded", 1), ("dropped: filtered update", 1)]);
     }
 }

@@ -30,11 +30,15 @@ mod announcement;
 mod counter;
 mod deadline;
 mod etx;
+mod few;
+mod filter;
 mod hello;
 mod hold;
+mod index;
 mod input;
 mod link;
 mod neighbour;
+mod next_hop;
 mod origin;
 mod outbox;
 mod output;
@@ -50,6 +54,7 @@ mod smoothing;
 mod source;
 mod starvation;
 mod view;
+mod wheel;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -64,6 +69,8 @@ use sixwire_proto::time::Instant;
 use counter::Counters;
 pub use counter::DropReason;
 use deadline::{Deadlines, Timer};
+use filter::Filters;
+pub use filter::{Action, Direction, Filter, LinkTag, MetricChange, SourceMatch};
 pub use input::{Announcers, Input, LinkParams, LinkStart, SplitHorizon};
 use link::Link;
 use neighbour::Neighbours;
@@ -80,11 +87,13 @@ use request::Requests;
 use route::Table;
 pub use rtt::{Delay, RttCost, wire_time};
 pub use view::{HelloView, NeighbourView, RouteState, RouteView};
+use wheel::Wheel;
 
 /// One Babel speaker.
 #[derive(Debug)]
 pub struct Babel {
     params: Params,
+    filters: Filters,
     seed: Seed,
     now: Instant,
     /// Our sequence number.
@@ -98,6 +107,7 @@ pub struct Babel {
     requests: Requests,
     origins: Origins,
     deadlines: Deadlines,
+    wheel: Wheel,
     outbox: Outbox,
 }
 
@@ -120,6 +130,7 @@ impl Babel {
         };
         Self {
             params,
+            filters: Filters::default(),
             seed,
             now,
             seqno: params.seqno,
@@ -131,6 +142,7 @@ impl Babel {
             requests: Requests::default(),
             origins: Origins::new(params.origin_check),
             deadlines: Deadlines::default(),
+            wheel: Wheel::default(),
             outbox: Outbox::default(),
         }
     }
@@ -145,6 +157,9 @@ impl Babel {
         while let Some(timer) = self.deadlines.pop_due(self.now) {
             self.fire(timer);
         }
+        while let Some((due, id)) = self.wheel.pop_due(self.now) {
+            self.entry_due(id, due);
+        }
         self.flush();
     }
 
@@ -156,7 +171,7 @@ impl Babel {
     /// When [`Input::Deadline`] is to be handed in, if nothing else is before.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.deadlines.next()
+        self.deadlines.next().into_iter().chain(self.wheel.next()).min()
     }
 
     fn dispatch(&mut self, input: Input<'_>) {
@@ -164,6 +179,7 @@ impl Babel {
             Input::LinkUp { link, params } => self.link_up(link, params),
             Input::LinkDown { link } => self.link_down(link),
             Input::LinkCost { link, extra } => self.link_extra(link, extra),
+            Input::LinkV4 { link, address } => self.link_v4(link, address),
             Input::Packet { link, source, destination, bytes } => {
                 self.packet(Arrival { link, source, destination }, bytes);
             }
@@ -185,7 +201,6 @@ impl Babel {
             Timer::Ask(id) => self.ask_if_silent(id),
             Timer::Unicast(id) => self.unicast_due(id),
             Timer::Multicast(link) => self.multicast_due(link),
-            Timer::Entry(id) => self.entry_due(id),
             Timer::Requests => self.requests_due(),
             Timer::Origin(router_id) => self.origin_due(router_id),
             Timer::SeqnoAhead => {}
@@ -212,12 +227,13 @@ impl Babel {
         self.flush();
         self.life = Life::Stopped;
         self.deadlines = Deadlines::default();
+        self.wheel = Wheel::default();
     }
 
     /// A time somewhat before `interval` has passed, so that nodes do not fall into step and promises
     /// are kept.
     fn jittered(&mut self, interval: Duration) -> Instant {
-        self.now + self.seed.between(interval * 3 / 4, interval * 19 / 20)
+        self.now + self.seed.between(interval * 7 / 8, interval * 31 / 32)
     }
 
     fn count(&mut self, reason: DropReason) {

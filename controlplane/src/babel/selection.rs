@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use sixwire_proto::metric::Metric;
+use sixwire_proto::time::Instant;
 
 use super::Babel;
 use super::announcement::Audience;
-use super::deadline::Timer;
 use super::neighbour::NeighbourId;
 use super::route::{Dropped, Entry, EntryId, Route, Selection, Via};
+use super::wheel::Tick;
 
 /// What route to use, and for how long that is certain.
 enum Choice {
@@ -27,42 +28,37 @@ impl Babel {
             let router_id = self.params.router_id;
             return Choice::Settled(Some(Selection { via: Via::Own, router_id, metric }));
         }
+        let metric = |route: &Route| self.metric(entry.key, route);
         let usable = || entry.routes.iter().filter(|route| self.is_usable(entry, route));
-        let Some(best) = usable().min_by_key(|route| (self.metric(route), route.neighbour)) else {
+        let Some(best) = usable().min_by_key(|route| (metric(route), route.neighbour)) else {
             return Choice::Settled(None);
         };
         let current = usable().find(|route| entry.is_selected(route.neighbour));
         let margin = self.params.switch_margin;
-        let smoothed = |route: &Route| self.smoothed_metric(id, route);
-        match current {
-            Some(current) if self.metric(best) + margin > self.metric(current) => {
-                Choice::Settled(Some(self.selection(current)))
-            }
-            Some(current) if smoothed(best) + margin > smoothed(current) => {
-                Choice::Restrained(self.selection(current))
-            }
-            _ => Choice::Settled(Some(self.selection(best))),
-        }
-    }
-
-    fn selection(&self, route: &Route) -> Selection {
-        Selection {
+        let smoothed =
+            |route: &Route| self.filtered_metric(entry.key, route, self.smoothed_metric(id, route));
+        let selection = |route: &Route| Selection {
             via: Via::Neighbour(route.neighbour),
             router_id: route.router_id,
-            metric: self.metric(route),
+            metric: metric(route),
+        };
+        match current {
+            Some(current) if metric(best) + margin > metric(current) => {
+                Choice::Settled(Some(selection(current)))
+            }
+            Some(current) if smoothed(best) + margin > smoothed(current) => {
+                Choice::Restrained(selection(current))
+            }
+            _ => Choice::Settled(Some(selection(best))),
         }
     }
 
-    /// Never one that is retracted or not feasible (RFC 8966 §3.6), nor of unknown origin.
+    /// Never one that is retracted or not feasible (RFC 8966 §3.6), nor of unknown origin, nor denied.
     fn is_usable(&self, entry: &Entry, route: &Route) -> bool {
-        self.metric(route).is_finite()
+        self.metric(entry.key, route).is_finite()
             && entry.is_feasible(route)
+            && self.may_install(entry.key, route)
             && self.origins.allow(route.router_id, entry.key.destination)
-    }
-
-    /// Our metric by a route.
-    pub(super) fn metric(&self, route: &Route) -> Metric {
-        route.metric(self.neighbours.cost(route.neighbour))
     }
 
     /// The cost of the link to a neighbour has changed: selects anew for every prefix it has announced, and
@@ -83,14 +79,14 @@ impl Babel {
     pub(super) fn reselect(&mut self, id: EntryId) {
         let Some(entry) = self.table.get(id) else { return };
         let (key, before) = (entry.key, entry.selected);
-        let after = match self.choose(id, entry) {
+        let (told, choice) = (entry.told, self.choose(id, entry));
+        let after = match choice {
             Choice::Settled(selection) => selection,
             Choice::Restrained(selection) => {
-                self.deadlines.set_by(Timer::Entry(id), self.reconsider_at());
+                self.wake_by(id, self.reconsider_at());
                 Some(selection)
             }
         };
-        let told = entry.told;
         if let Some(entry) = self.table.get_mut(id) {
             entry.selected = after;
         }
@@ -146,9 +142,8 @@ impl Babel {
 
     /// Ends a change of an entry: sets its next deadline, or drops it if it is empty.
     pub(super) fn settle(&mut self, id: EntryId) {
-        match self.table.drop_if_idle(id) {
-            Dropped::Yes => self.deadlines.clear(Timer::Entry(id)),
-            Dropped::No => self.schedule(id),
+        if self.table.drop_if_idle(id) == Dropped::No {
+            self.schedule(id);
         }
     }
 
@@ -156,7 +151,17 @@ impl Babel {
     /// that a refresh costs nothing here.
     pub(super) fn schedule(&mut self, id: EntryId) {
         if let Some(due) = self.table.get(id).and_then(Entry::due) {
-            self.deadlines.set_by(Timer::Entry(id), due.max(self.now + LEAST_DELAY));
+            self.wake_by(id, due.max(self.now + LEAST_DELAY));
+        }
+    }
+
+    /// Looks at an entry no later than that.
+    fn wake_by(&mut self, id: EntryId, at: Instant) {
+        let Some(entry) = self.table.get_mut(id) else { return };
+        let tick = Tick::covering(at);
+        if entry.wake.is_none_or(|wake| tick < wake) {
+            entry.wake = Some(tick);
+            self.wheel.add(tick, id);
         }
     }
 }

@@ -3,9 +3,11 @@
 mod adjacency;
 mod boundary;
 mod bulk;
+mod conformance;
 mod convergence;
 mod cost;
 mod faults;
+mod filters;
 mod limits;
 mod network;
 mod origin;

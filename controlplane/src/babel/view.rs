@@ -85,6 +85,8 @@ pub enum RouteState {
     Unreachable,
     /// Its originator is not known to own it.
     UnknownOrigin,
+    /// A filter keeps it from being used.
+    Denied,
 }
 
 impl Babel {
@@ -149,13 +151,15 @@ impl Babel {
 
     fn route_view(&self, entry: &Entry, route: &Route) -> RouteView {
         let neighbour = self.neighbours.get(route.neighbour);
-        let metric = self.metric(route);
+        let metric = self.metric(entry.key, route);
         let state = if entry.is_selected(route.neighbour) {
             RouteState::Selected
         } else if !metric.is_finite() {
             RouteState::Unreachable
         } else if !self.origins.allow(route.router_id, entry.key.destination) {
             RouteState::UnknownOrigin
+        } else if !self.may_install(entry.key, route) {
+            RouteState::Denied
         } else if entry.is_feasible(route) {
             RouteState::Feasible
         } else {
@@ -164,7 +168,7 @@ impl Babel {
         RouteView {
             route: entry.key,
             neighbour: neighbour.map(|one| (one.link, one.address)),
-            next_hop: Some(route.next_hop),
+            next_hop: neighbour.and_then(|one| one.next_hops.get(route.next_hop)),
             router_id: route.router_id,
             seqno: route.seqno,
             refmetric: route.refmetric,

@@ -1,7 +1,7 @@
 //! Drives the routing engine: its socket, its deadlines, its commands; hands on what it decides.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use sixwire_proto::babel::{PORT, RouteKey};
 use sixwire_proto::link::LinkId;
@@ -17,6 +17,7 @@ use super::echo::Echo;
 use super::mailbox::Mailbox;
 use super::monotonic::Monotonic;
 use super::tally::LineBudget;
+use super::unopened::Unopened;
 use super::watchers::{Change, Watchers};
 use crate::babel::{
     Babel, Event, Input, LinkParams, NeighbourView, Output, RouteView, Target, wire_time,
@@ -27,6 +28,8 @@ use crate::babel::{
 pub(super) enum Command {
     /// Use a link.
     LinkUp(LinkId, LinkParams),
+    /// Our IPv4 address on it is this now.
+    LinkV4(LinkId, Option<Ipv4Addr>),
     /// Stop using it.
     LinkDown(LinkId),
     /// Announce a route of our own.
@@ -107,6 +110,7 @@ pub(super) struct SelectedRoute {
 pub(super) struct Routing {
     babel: Babel,
     socket: BabelSocket,
+    unopened: Unopened,
     echo: Option<Echo>,
     clock: Monotonic,
     commands: mpsc::Receiver<Command>,
@@ -143,6 +147,7 @@ impl Routing {
         Self {
             babel,
             socket: BabelSocket::new(),
+            unopened: Unopened::default(),
             echo: Echo::open_if_permitted(),
             clock,
             commands,
@@ -184,6 +189,7 @@ impl Routing {
                         self.input(Input::Deadline);
                     }
                 }
+                () = self.unopened.due() => self.open_again(),
                 answer = answer(self.echo.as_ref()) => self.answered(answer),
                 () = self.clock.sleep_until(deadline) => {
                     bursts = 0;
@@ -197,9 +203,14 @@ impl Routing {
     fn command(&mut self, command: Command) {
         match command {
             Command::LinkUp(link, params) => self.link_up(link, params),
+            Command::LinkV4(link, address) => {
+                self.unopened.set_v4(link, address);
+                self.input(Input::LinkV4 { link, address });
+            }
             Command::LinkDown(link) => {
                 self.input(Input::LinkDown { link });
                 self.socket.leave(link);
+                self.unopened.remove(link);
             }
             Command::Originate(route, metric) => self.input(Input::Originate { route, metric }),
             Command::Withdraw(route) => self.input(Input::Withdraw { route }),
@@ -223,11 +234,35 @@ impl Routing {
     }
 
     fn link_up(&mut self, link: LinkId, params: LinkParams) {
-        if let Err(error) = self.socket.join(link) {
-            warn!(%link, %error, "cannot open UDP port 6696 for Babel on this link; if another Babel \
-                                  program (babeld, bird) uses it, stop it and restart");
+        match self.socket.join(link) {
+            Ok(()) => {
+                self.unopened.remove(link);
+                self.input(Input::LinkUp { link, params });
+            }
+            Err(error) => {
+                warn!(%link, %error, "cannot open UDP port 6696 for Babel on this link, trying \
+                                      again every other second; if another Babel program \
+                                      (babeld, bird) uses it, stop that");
+                self.input(Input::LinkDown { link });
+                self.unopened.insert(link, params);
+            }
         }
-        self.input(Input::LinkUp { link, params });
+    }
+
+    /// Tries the links that could not be opened.
+    fn open_again(&mut self) {
+        for (link, params) in self.unopened.take() {
+            match self.socket.join(link) {
+                Ok(()) => {
+                    info!(%link, "UDP port 6696 is open on this link now");
+                    self.input(Input::LinkUp { link, params });
+                }
+                Err(error) => {
+                    debug!(%link, %error, "UDP port 6696 cannot be opened still");
+                    self.unopened.insert(link, params);
+                }
+            }
+        }
     }
 
     /// Handles a datagram and those that wait behind it, up to a bound, so that commands get their

@@ -3,97 +3,59 @@
 use std::fs;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
-use super::{Measurement, Setup};
+use super::{Figure, Measurement, Options, compare};
 use crate::clock::{now, pause, wait_for};
-use crate::lab::{Lab, Process};
+use crate::lab::Lab;
 use crate::line::Speaker;
 use crate::mesh::{Mesh, Timers};
 use crate::ping::Pinger;
 
-/// The figures of one speaker: seconds and octets a second, `None` where it did not get there in time.
-type Figures = [Option<f64>; METRICS.len()];
-
-/// What is measured, and its unit.
-const METRICS: [(&str, &str); 7] = [
-    ("grid 5x5, start to all pairs", "s"),
-    ("grid 5x5, silent cut to traffic", "s"),
-    ("grid 5x5 at rest, one link", "B/s"),
-    ("grid 5x5 fast, start to all pairs", "s"),
-    ("grid 5x5 fast, silent cut to traffic", "s"),
-    ("grid 5x5 fast at rest, one link", "B/s"),
-    ("line of 10, repair after a silent break", "s"),
-];
-
-pub(super) fn run(setup: Setup) -> Result<Vec<Measurement>> {
-    let runs = setup.runs.max(1);
+pub(super) fn run(options: &Options) -> Result<Vec<Measurement>> {
     let mut all = Vec::new();
-    for speaker in [Speaker::Sixwire, Speaker::Babeld, Speaker::Bird] {
-        all.push(measure(speaker, runs)?);
+    for (name, speaker) in options.contestants() {
+        let runs = (0..options.runs).map(|_| measure(name, speaker));
+        all.push((name, runs.collect::<Result<Vec<_>>>()?));
     }
-    let [ours, babeld, bird] = all.as_slice() else { return Ok(Vec::new()) };
-    let mut measurements = Vec::new();
-    for (index, (metric, unit)) in METRICS.into_iter().enumerate() {
-        let value = ours[index].with_context(|| format!("ours did not get there: {metric}"))?;
-        for (name, theirs) in [("babeld", babeld), ("BIRD", bird)] {
-            let baseline = theirs[index];
-            let ratio = baseline.map(|other| value / other);
-            let baseline_name = Some(name);
-            measurements.push(Measurement { metric, value, unit, baseline, baseline_name, ratio });
+    compare(&all)
+}
+
+/// The figures of one run; what is not reached in time is absent.
+fn measure(name: &str, speaker: Speaker) -> Result<Vec<Figure>> {
+    let mut figures = Vec::new();
+    // Each is told as soon as it is known, with the load of the machine, which it depends on.
+    let mut note = |metric: &str, unit: &'static str, value: Option<f64>| {
+        let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+        let load = load.split(' ').next().unwrap_or_default();
+        match value {
+            Some(value) => eprintln!("{name}: {metric}: {value:.2} {unit} (load {load})"),
+            None => eprintln!("{name}: {metric}: not in time (load {load})"),
         }
+        figures.extend(value.map(|value| Figure { metric: metric.to_owned(), unit, value }));
+    };
+    for (timers, title) in [(Timers::Default, "grid 5x5"), (Timers::Fast, "grid 5x5, fast")] {
+        grid((speaker, timers), title, &mut note)?;
     }
-    Ok(measurements)
+    note("line of 10: repair after a silent break", "s", repair(speaker)?);
+    Ok(figures)
 }
 
-fn measure(speaker: Speaker, runs: usize) -> Result<Figures> {
-    let mut samples: [Vec<Option<f64>>; METRICS.len()] = Default::default();
-    for _ in 0..runs {
-        for (first, timers) in [(0, Timers::Default), (3, Timers::Fast)] {
-            let figures =
-                grid(speaker, timers, |index, figure| note(speaker, first + index, figure))?;
-            for (index, figure) in (first..).zip(figures) {
-                samples[index].push(figure);
-            }
-        }
-        let figure = repair(speaker)?;
-        note(speaker, METRICS.len() - 1, figure);
-        samples[METRICS.len() - 1].push(figure);
-    }
-    Ok(samples.map(median))
-}
-
-/// Prints a figure as soon as it is there, with the load of the machine, which it depends on.
-fn note(speaker: Speaker, index: usize, figure: Option<f64>) {
-    let (metric, unit) = METRICS[index];
-    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let load = load.split(' ').next().unwrap_or("?").to_owned();
-    let figure = figure.map_or("not in time".to_owned(), |figure| format!("{figure:.2} {unit}"));
-    eprintln!("{speaker:?}: {metric}: {figure} (load {load})");
-}
-
-/// The middle one; not getting there is the slowest.
-fn median(mut samples: Vec<Option<f64>>) -> Option<f64> {
-    let key = |sample: &Option<f64>| sample.unwrap_or(f64::INFINITY);
-    samples.sort_by(|a, b| key(a).total_cmp(&key(b)));
-    samples.get(samples.len() / 2).copied().flatten()
-}
-
-/// Start, cut, rest; each is told as soon as it is known.
+/// Start, rest, cut.
 fn grid(
-    speaker: Speaker,
-    timers: Timers,
-    tell: impl Fn(usize, Option<f64>),
-) -> Result<[Option<f64>; 3]> {
+    (speaker, timers): (Speaker, Timers),
+    title: &str,
+    note: &mut impl FnMut(&str, &'static str, Option<f64>),
+) -> Result<()> {
     let mut lab = Lab::new()?;
     let mesh = Mesh::grid(&mut lab, SIDE)?;
     let before = mesh.routes()?;
     let began = now();
     let _running = mesh.start(speaker, timers)?;
     let start = all_pairs(&mesh, &before, began)?;
-    tell(0, start);
+    note(&format!("{title}: start to all pairs"), "s", start);
     if start.is_none() {
-        return Ok([None; 3]);
+        return Ok(());
     }
     pause(SETTLE);
     let (octets, time) = (mesh.octets()?, now());
@@ -101,10 +63,9 @@ fn grid(
     let seconds = (now() - time).as_secs_f64();
     let links = f64::from(u32::try_from(mesh.links())?);
     let rate = f64::from(u32::try_from(mesh.octets()? - octets)?) / seconds / links;
-    tell(2, Some(rate));
-    let cut = interrupt(&mesh)?;
-    tell(1, cut);
-    Ok([start, cut, Some(rate)])
+    note(&format!("{title}: a link at rest"), "B/s", Some(rate));
+    note(&format!("{title}: silent cut to traffic"), "s", interrupt(&mesh)?);
+    Ok(())
 }
 
 /// Seconds until every kernel has a route to every router.
@@ -141,7 +102,7 @@ fn repair(speaker: Speaker) -> Result<Option<f64>> {
     let mut lab = Lab::new()?;
     let mesh = Mesh::line(&mut lab, 10)?;
     let before = mesh.routes()?;
-    let _running: Vec<Process> = mesh.start(speaker, Timers::Default)?;
+    let _running = mesh.start(speaker, Timers::Default)?;
     if all_pairs(&mesh, &before, now())?.is_none() {
         return Ok(None);
     }

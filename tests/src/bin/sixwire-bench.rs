@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use sixwire_tests::bench::{ALL, Setup, publish};
+use sixwire_tests::bench::{ALL, Beside, Options, publish};
 use sixwire_tests::lab::{self, Plane};
 
 /// Measures sixwire against a baseline; without a name, lists what can be measured
@@ -12,9 +12,12 @@ struct Arguments {
     /// Use the kernel's WireGuard
     #[arg(long)]
     kernel: bool,
-    /// How often, where the median counts
-    #[arg(long, default_value_t = 3)]
+    /// How often; the median counts
+    #[arg(long, default_value_t = 1)]
     runs: usize,
+    /// Ours only, without those it is compared with
+    #[arg(long)]
+    alone: bool,
     /// Which benchmark
     name: Vec<String>,
 }
@@ -23,7 +26,7 @@ fn main() -> Result<()> {
     let arguments = Arguments::parse();
     if arguments.name.is_empty() {
         for (name, what, _) in ALL {
-            println!("{name:12} {what}");
+            println!("{name:10} {what}");
         }
         return Ok(());
     }
@@ -32,7 +35,8 @@ fn main() -> Result<()> {
     let (_, _, run) = benchmark.with_context(|| format!("there is no benchmark {name}"))?;
     lab::remove_on_interrupt()?;
     let plane = if arguments.kernel { Plane::Kernel } else { Plane::Auto };
-    let path = publish(&name, &run(Setup { plane, runs: arguments.runs })?)?;
+    let beside = if arguments.alone { Beside::Nobody } else { Beside::Anchors };
+    let path = publish(&name, &run(&Options { plane, runs: arguments.runs.max(1), beside })?)?;
     println!("{}", path.display());
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! What a routing engine alone is told: a TOML file and flags. A flag beats the file.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -7,9 +8,10 @@ use std::time::Duration;
 use clap::Args;
 use serde::Deserialize;
 use sixwire_dataplane::model::IfName;
-use sixwire_proto::prefix::Prefix;
 use sixwire_proto::router_id::RouterId;
 
+use super::announced::Announced;
+use super::filter::{FilterRule, MOST_FILTERS};
 use super::link_options::{LinkKeys, LinkOptions, Profile, Quality, RttBound};
 use super::redistribution::Redistribute;
 use crate::daemon::config::source::Source;
@@ -24,13 +26,30 @@ pub struct Keys {
     #[serde(rename = "interface")]
     #[arg(short, long = "interface", value_name = "NAME[=COST,KEY=VALUE]")]
     pub interfaces: Option<Vec<Interface>>,
-    /// Announce this prefix
+    /// Announce this prefix, or `PREFIX from SOURCE-PREFIX`
     #[arg(long, value_name = "PREFIX")]
-    pub announce: Option<Vec<Prefix>>,
-    /// Announce routes of the kernel: `table=254,protocol=static,prefix=fd00::/8,metric=0`, each
-    /// part as needed
+    pub announce: Option<Vec<Announced>>,
+    /// Announce routes of the kernel:
+    /// `table=254,protocol=static,prefix=fd00::/8,longest=64,source=none,metric=0`, each part as needed
     #[arg(long, value_name = "RULE")]
     pub redistribute: Option<Vec<Redistribute>>,
+    /// A rule about routes, the first that matches decides:
+    /// `direction=in,prefix=fd00::/8,length=48-64,interface=eth0,action=deny`
+    #[serde(rename = "filter")]
+    #[arg(long = "filter", value_name = "RULE")]
+    pub filters: Option<Vec<FilterRule>>,
+    /// Make the machine forward packets, IPv6 and IPv4
+    #[arg(
+        long,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    pub forwarding: Option<bool>,
+    /// Source address of the machine's own packets on our routes; one for each family
+    #[arg(long, value_name = "IP", value_delimiter = ',')]
+    pub preferred_source: Option<Vec<IpAddr>>,
     /// Our router-id [default: that of the state file, or a random one]
     #[arg(long, value_name = "ROUTER-ID")]
     pub router_id: Option<RouterId>,
@@ -49,7 +68,7 @@ pub struct Keys {
     /// How soon a silent link is noticed, and what that costs [default: default]
     #[arg(long, value_name = "PROFILE")]
     pub profile: Option<Profile>,
-    /// Time between two Hellos [default: 2s, with profile fast 400ms]
+    /// Time between two Hellos [default: 2.5s, with profile fast 400ms]
     #[arg(long, value_name = "TIME")]
     pub hello_interval: Option<Period<100, 600_000>>,
     /// Time between two full updates [default: 16s, or four times a given Hello interval]
@@ -87,9 +106,15 @@ pub struct Config {
     /// Interfaces to run on.
     pub interfaces: Vec<Interface>,
     /// Prefixes of our own.
-    pub announce: Vec<Prefix>,
+    pub announce: Vec<Announced>,
     /// Kernel routes to announce.
     pub redistribute: Vec<Redistribute>,
+    /// Rules about routes.
+    pub filters: Vec<FilterRule>,
+    /// Whether to make the machine forward packets.
+    pub forwarding: bool,
+    /// Source addresses of the machine's own packets.
+    pub preferred_source: Vec<IpAddr>,
     /// Our router-id, if it is given.
     pub router_id: Option<RouterId>,
     /// What outlives us.
@@ -133,6 +158,14 @@ impl Config {
                 return Err(Rule::new("interface", format!("{} is listed twice", interface.name)));
             }
         }
+        let filters = keys.filters.unwrap_or_default();
+        check_filters(&filters, &interfaces)?;
+        let preferred_source = keys.preferred_source.unwrap_or_default();
+        if preferred_source.iter().filter(|one| one.is_ipv6()).count() > 1
+            || preferred_source.iter().filter(|one| one.is_ipv4()).count() > 1
+        {
+            return Err(Rule::new("preferred_source", "one IPv6 and one IPv4 address at the most"));
+        }
         let profile = keys.profile.unwrap_or_default();
         let (hello, update) = (keys.hello_interval, keys.update_interval);
         let (hello_interval, update_interval) =
@@ -145,6 +178,9 @@ impl Config {
             interfaces,
             announce: keys.announce.unwrap_or_default(),
             redistribute: keys.redistribute.unwrap_or_default(),
+            filters,
+            forwarding: keys.forwarding.unwrap_or(false),
+            preferred_source,
             router_id: keys.router_id,
             state_file: keys.state_file,
             socket: keys.socket,
@@ -158,12 +194,31 @@ impl Config {
     }
 }
 
+/// Rules are about interfaces that there are, and not too many.
+fn check_filters(filters: &[FilterRule], interfaces: &[Interface]) -> Result<(), Rule> {
+    if filters.len() > MOST_FILTERS {
+        let (count, most) = (filters.len(), MOST_FILTERS);
+        return Err(Rule::new(
+            "filter",
+            format!("{count} rules are too many: want {most} or fewer"),
+        ));
+    }
+    let listed = |name: &IfName| interfaces.iter().any(|one| one.name == *name);
+    match filters.iter().filter_map(FilterRule::interface).find(|name| !listed(name)) {
+        Some(name) => Err(Rule::new("filter", format!("Babel does not run on interface {name}"))),
+        None => Ok(()),
+    }
+}
+
 impl Keys {
     fn or(self, below: Self) -> Self {
         Self {
             interfaces: self.interfaces.or(below.interfaces),
             announce: self.announce.or(below.announce),
             redistribute: self.redistribute.or(below.redistribute),
+            filters: self.filters.or(below.filters),
+            forwarding: self.forwarding.or(below.forwarding),
+            preferred_source: self.preferred_source.or(below.preferred_source),
             router_id: self.router_id.or(below.router_id),
             state_file: self.state_file.or(below.state_file),
             socket: self.socket.or(below.socket),
@@ -231,7 +286,8 @@ mod tests {
     fn a_file_says_all_that_flags_say_and_a_flag_beats_it() {
         let text = "announce = [\"fd00:1::/64\"]\ntable = 1000\nhello_interval = \"2s\"\n\
                     [[interface]]\nname = \"eth0\"\n[[interface]]\nname = \"eth1\"\ncost = 200\n\
-                    [[redistribute]]\nprotocol = \"static\"\nprefix = \"fd00::/8\"\n";
+                    [[redistribute]]\nprotocol = \"static\"\nprefix = \"fd00::/8\"\n\
+                    [[filter]]\ndirection = \"out\"\ninterface = \"eth1\"\nmetric = \"+96\"\n";
         let flags = [
             "-i",
             "eth0",
@@ -245,12 +301,14 @@ mod tests {
             "2s",
             "--redistribute",
             "protocol=static,prefix=fd00::/8",
+            "--filter",
+            "direction=out,interface=eth1,metric=+96",
         ];
         let file = load(text, &[]).unwrap();
         assert_eq!(load("", &flags).unwrap(), file);
         assert_eq!(file.interfaces[1].options.cost, Cost(200));
         assert_eq!(file.update_interval, Duration::from_secs(8));
-        let over = load(text, &["--table", "7", "-i", "eth2"]).unwrap();
+        let over = load(text, &["--table", "7", "-i", "eth1"]).unwrap();
         assert_eq!((over.table, over.interfaces.len()), (7, 1));
     }
 
@@ -281,6 +339,16 @@ mod tests {
             ("profile = \"slow\"\n", "profile"),
             ("[[redistribute]]\nprotocol = 42\n", "never fed back"),
             ("[[redistribute]]\nmetric = 65535\n", "metric"),
+            ("[[filter]]\ndirection = \"in\"\n", "does nothing"),
+            (
+                "[[interface]]\nname = \"a\"\n[[filter]]\ndirection = \"in\"\ninterface = \"b\"\n\
+                 action = \"deny\"\n",
+                "does not run on interface b",
+            ),
+            (
+                "preferred_source = [\"fd00::1\", \"fd00::2\"]\n[[interface]]\nname = \"a\"\n",
+                "preferred_source",
+            ),
         ] {
             let refused = load(text, &[]).unwrap_err();
             assert!(refused.contains(about), "{text}: {refused}");

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
+use super::filter::{FilterRule, tag};
 use super::link_options::LinkOptions;
 use crate::babel::{LinkParams, LinkStart};
 use crate::daemon::kernel_routes::Drift;
@@ -24,6 +25,8 @@ pub(super) struct Links {
     pub(super) events: Events,
     /// Interfaces to use, and how.
     pub(super) wanted: BTreeMap<IfName, LinkOptions>,
+    /// Rules that may name interfaces.
+    pub(super) filters: Vec<FilterRule>,
     /// Those in use.
     pub(super) used: BTreeMap<IfName, (LinkId, LinkParams)>,
     /// Whom it tells of interfaces.
@@ -50,7 +53,9 @@ impl Links {
             let usable =
                 found.get(&name).filter(|interface| interface.is_up).and_then(|interface| {
                     let address = interface.link_local?;
-                    Some((interface.link, options.params(address, start)))
+                    let (v4, tag) = (interface.v4, tag(&self.filters, &name));
+                    let params = LinkParams { v4, tag, ..options.params(address, start) };
+                    Some((interface.link, params))
                 });
             let before = self.used.get(&name).copied();
             let same = |a: (LinkId, LinkParams), b: (LinkId, LinkParams)| {
@@ -58,9 +63,18 @@ impl Links {
             };
             match (before, usable) {
                 (None, None) => {}
-                (Some(before), Some(now)) if same(before, now) => {}
+                (Some(before), Some(now)) if same(before, now) => self.same_link(name, now).await,
                 (before, now) => self.change(name, before, now).await,
             }
+        }
+    }
+
+    /// A link that goes on may have another IPv4 address.
+    async fn same_link(&mut self, name: IfName, (link, now): (LinkId, LinkParams)) {
+        let Some((_, params)) = self.used.get_mut(&name) else { return };
+        if params.v4 != now.v4 {
+            params.v4 = now.v4;
+            let _ = self.routing.send(Command::LinkV4(link, now.v4)).await;
         }
     }
 

@@ -81,7 +81,7 @@ pub struct RouteReport {
     /// The originator's sequence number; absent in changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seqno: Option<u16>,
-    /// `own`, `selected`, `feasible`, `unfeasible` or `unreachable`.
+    /// `own`, `selected`, `feasible`, `unfeasible`, `unreachable` or `denied` (by a filter).
     pub state: String,
 }
 
@@ -204,6 +204,7 @@ fn route(view: RouteView) -> RouteReport {
         (_, RouteState::Unfeasible) => "unfeasible",
         (_, RouteState::Unreachable) => "unreachable",
         (_, RouteState::UnknownOrigin) => "unknown-origin",
+        (_, RouteState::Denied) => "denied",
     };
     let Seqno(seqno) = view.seqno;
     RouteReport {
