@@ -137,6 +137,6 @@ const PING_INTERVAL: Duration = Duration::from_millis(50);
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Until histories are full and first updates are over.
 const SETTLE: Duration = Duration::from_secs(20);
-/// Two update intervals of 16 s.
-const REST: Duration = Duration::from_secs(32);
+/// Two update intervals of ours, the longest.
+const REST: Duration = Duration::from_secs(40);
 const BREAK: Duration = Duration::from_secs(30);

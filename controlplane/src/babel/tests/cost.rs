@@ -60,7 +60,14 @@ fn a_silent_cut_is_gone_around_in_time_at_any_moment() {
 #[test]
 fn traffic_at_rest_is_within_its_bounds_and_asks_nobody() {
     for (params, bound) in [(default as fn(Params) -> Params, 230), (fast, 828)] {
-        let mut network = grid(params);
+        // 50 nodes of degree 10.
+        let mut network = Network::with(7, params).nodes(50).answering();
+        for node in 0..50 {
+            for step in 1..=5 {
+                network.wire(&[node, (node + step) % 50]);
+            }
+        }
+        network.run(secs(60));
         let before = network.probes;
         let rate = rate(&mut network);
         assert!(rate < bound, "{rate} octets a second");

@@ -71,7 +71,7 @@ pub struct Keys {
     /// Time between two Hellos [default: 2.5s, with profile fast 400ms]
     #[arg(long, value_name = "TIME")]
     pub hello_interval: Option<Period<100, 600_000>>,
-    /// Time between two full updates [default: 16s, or four times a given Hello interval]
+    /// Time between two full updates [default: 20s, or four times a given Hello interval]
     #[arg(long, value_name = "TIME")]
     pub update_interval: Option<Period<400, 600_000>>,
     /// What is logged, and how.
