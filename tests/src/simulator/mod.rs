@@ -290,7 +290,7 @@ impl Simulation {
     fn carry_out(&mut self, node: usize, output: Output) {
         match output {
             Output::Send { link, to, packet } => self.send(node, link, to, packet),
-            Output::Route { route, target } => {
+            Output::Route { route, target, .. } => {
                 let hop = match target {
                     Target::Via { link, next_hop: IpAddr::V6(next_hop), metric, .. } => {
                         Some(Hop { node: number(next_hop), link, metric })

@@ -276,7 +276,7 @@ impl Network {
                 packet.stamp(wire_time(self.now));
                 self.send(node, link, to, &packet.bytes);
             }
-            Output::Route { route, target } => {
+            Output::Route { route, target, .. } => {
                 match target {
                     Target::Gone => self.nodes[node].kernel.remove(&route),
                     _ => self.nodes[node].kernel.insert(route, target),
