@@ -8,4 +8,5 @@ pub mod line;
 pub mod network;
 pub mod ping;
 pub mod scenario;
+pub mod simulator;
 pub mod topology;

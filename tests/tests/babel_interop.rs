@@ -4,11 +4,12 @@
 
 use anyhow::Result;
 use sixwire_tests::lab::Lab;
-use sixwire_tests::line::Speaker::{self, Babeld, Sixwire};
+use sixwire_tests::line::Speaker::{self, Babeld, Bird, Sixwire};
 use sixwire_tests::scenario::babel::{
-    GRID, GRID_SPEAKERS, MESH_SPEAKERS, ORDERS, an_origin_moves, ipv4_goes_by_ipv4,
-    ipv4_goes_by_ipv6, mesh, metrics_swing, on_lines, prefixes_come_and_go,
+    GRID, GRID_SPEAKERS, MESH_SPEAKERS, ORDERS, an_origin_moves, ipv4_goes_by_either,
+    ipv4_goes_by_ipv4, ipv4_goes_by_ipv6, mesh, metrics_swing, on_lines, prefixes_come_and_go,
     sources_have_routes_of_their_own, speakers_restart,
+    strangers_to_ipv4_by_ipv6_miss_nothing_else,
 };
 use sixwire_tests::topology::{Families, Topology};
 
@@ -67,4 +68,45 @@ fn ipv4_by_ipv6_crosses_lines_of_ours_and_babeld() {
         [Sixwire; 3],
     ];
     on_lines(&lines, Families::V4ViaV6, ipv4_goes_by_ipv6);
+}
+
+#[test]
+fn ipv4_crosses_a_link_with_addresses_and_one_without() {
+    let lines = [
+        [Sixwire, Babeld, Sixwire],
+        [Babeld, Sixwire, Babeld],
+        [Bird, Sixwire, Babeld],
+        [Bird, Babeld, Sixwire],
+    ];
+    on_lines(&lines, Families::BothKinds, ipv4_goes_by_either);
+}
+
+#[test]
+fn bird_misses_nothing_beside_ipv4_by_ipv6() {
+    let lines = [[Bird, Sixwire, Babeld], [Sixwire, Bird, Sixwire]];
+    on_lines(&lines, Families::V4ViaV6, strangers_to_ipv4_by_ipv6_miss_nothing_else);
+}
+
+#[test]
+fn every_speaker_restarts_in_a_mixed_grid() {
+    if long() {
+        on(&GRID_SPEAKERS, &GRID, speakers_restart);
+    }
+}
+
+#[test]
+fn metrics_swing_and_prefixes_go_in_a_mixed_mesh() {
+    if long() {
+        on(&MESH_SPEAKERS, &mesh(), prefixes_come_and_go);
+        on(&MESH_SPEAKERS, &mesh(), metrics_swing);
+    }
+}
+
+/// Whether there is time for what takes minutes.
+fn long() -> bool {
+    let wanted = std::env::var_os("SIXWIRE_FULL").is_some();
+    if !wanted {
+        println!("SKIP takes minutes: scripts/test --full runs it, or SIXWIRE_FULL=1");
+    }
+    wanted
 }

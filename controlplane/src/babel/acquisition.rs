@@ -108,6 +108,7 @@ impl Babel {
             return self.ask_if_unfeasible(id, &route);
         }
         *known = route;
+        self.smooth(id, &before, &route);
         if before.router_id != route.router_id {
             self.originator_unheard(before.router_id, id);
         }
@@ -161,6 +162,7 @@ impl Babel {
     /// Drops the route of a neighbour from an entry, and selects anew.
     pub(super) fn drop_route(&mut self, id: EntryId, neighbour: NeighbourId) {
         if let Some(route) = self.table.take_route(id, neighbour) {
+            self.unsmooth(id, neighbour);
             self.originator_unheard(route.router_id, id);
             self.reselect(id);
         }

@@ -189,7 +189,11 @@ impl Babel {
 
     /// Our metric by a route of a neighbour.
     pub(super) fn metric(&self, key: RouteKey, route: &Route) -> Metric {
-        let metric = route.metric(self.neighbours.cost(route.neighbour));
+        self.filtered_metric(key, route, route.metric(self.neighbours.cost(route.neighbour)))
+    }
+
+    /// What the filters make of a metric by such a route.
+    pub(super) fn filtered_metric(&self, key: RouteKey, route: &Route, metric: Metric) -> Metric {
         let subject = || self.subject(route.neighbour, key, route.router_id);
         match verdict(&self.filters.inward, subject) {
             Action::Deny => Metric::INFINITY,

@@ -9,6 +9,8 @@ use sixwire_proto::prefix::Prefix;
 use sixwire_proto::router_id::RouterId;
 
 use super::filter::LinkTag;
+use super::params::LinkQuality;
+use super::rtt::Delay;
 
 /// One event. Each is handled completely before the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,6 +109,10 @@ pub struct LinkParams {
     pub start: LinkStart,
     /// Whose routes are believed there.
     pub announcers: Announcers,
+    /// How its quality is estimated; `None` as [`super::Params::link_sensing`] has it.
+    pub quality: Option<LinkQuality>,
+    /// What its delay is good for.
+    pub delay: Delay,
 }
 
 /// Whose routes a link may bring.
@@ -149,6 +155,8 @@ impl LinkParams {
             split_horizon: SplitHorizon::On,
             start: LinkStart::Fresh,
             announcers: Announcers::Anyone,
+            quality: None,
+            delay: Delay::Measured,
         }
     }
 

@@ -29,6 +29,7 @@ mod adjacency;
 mod announcement;
 mod counter;
 mod deadline;
+mod etx;
 mod filter;
 mod hello;
 mod hold;
@@ -40,10 +41,13 @@ mod outbox;
 mod output;
 mod packet;
 mod params;
+mod pulse;
 mod request;
 mod route;
+mod rtt;
 mod selection;
 mod sender;
+mod smoothing;
 mod source;
 mod starvation;
 mod view;
@@ -71,11 +75,13 @@ use outbox::Outbox;
 pub use output::{Complaint, DownCause, Event, Output, Target};
 use packet::Arrival;
 pub use params::{
-    Forwarding, HELLO_INTERVAL, LIMITS, LINK_SENSING, Limits, LinkSensing, OriginCheck, Params,
-    SWITCH_MARGIN, UPDATE_INTERVAL,
+    FAST_HELLO_INTERVAL, FAST_PROBING, Forwarding, HELLO_INTERVAL, LIMITS, LINK_SENSING, Limits,
+    LinkQuality, LinkSensing, OriginCheck, PROBING, Params, SWITCH_MARGIN, UPDATE_INTERVAL,
 };
+pub use pulse::Probing;
 use request::Requests;
 use route::Table;
+pub use rtt::{Delay, RttCost, wire_time};
 pub use view::{HelloView, NeighbourView, RouteState, RouteView};
 
 /// One Babel speaker.

@@ -150,6 +150,8 @@ pub enum Complaint {
 pub enum DownCause {
     /// Its Hellos are missing.
     Unheard,
+    /// Its Hello is late, and its kernel does not answer as it used to.
+    Unanswering,
     /// It does not hear us.
     Unhearing,
     /// Its link is gone.
@@ -160,6 +162,7 @@ impl fmt::Display for DownCause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Unheard => "its hellos are missing",
+            Self::Unanswering => "its hello is late and its kernel does not answer",
             Self::Unhearing => "it does not hear us",
             Self::LinkDown => "its link is down",
         })

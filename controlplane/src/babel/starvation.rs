@@ -160,7 +160,8 @@ impl Babel {
     }
 
     /// The neighbour to pass a request on to, never the one it came from: by a feasible route if there is
-    /// one, to the right originator, one not asked before, the nearest.
+    /// one, to the right originator, one not asked before, the one in use, the nearest. The answer to what
+    /// follows the route in use moves the number of that route, which is the one that is announced.
     fn nearer(
         &self,
         entry: &Entry,
@@ -176,6 +177,7 @@ impl Babel {
                 !entry.is_feasible(route),
                 route.router_id != router_id,
                 asked(route.neighbour),
+                !entry.is_selected(route.neighbour),
                 metric(route),
                 route.neighbour,
             )

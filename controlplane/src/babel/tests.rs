@@ -3,7 +3,9 @@
 mod adjacency;
 mod boundary;
 mod bulk;
+mod conformance;
 mod convergence;
+mod cost;
 mod faults;
 mod filters;
 mod limits;

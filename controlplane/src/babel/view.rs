@@ -27,6 +27,10 @@ pub struct NeighbourView {
     pub rxcost: Cost,
     /// Cost of sending to it, as it tells.
     pub txcost: Cost,
+    /// Smoothed round-trip time, microseconds, once measured.
+    pub rtt_us: Option<u64>,
+    /// What it adds to the cost.
+    pub rtt_cost: Cost,
     /// Multicast Hellos heard.
     pub multicast: HelloView,
     /// Unicast Hellos heard.
@@ -122,6 +126,8 @@ impl Babel {
             cost: neighbour.cost,
             rxcost: neighbour.told.rxcost,
             txcost: neighbour.txcost,
+            rtt_us: neighbour.rtt.smoothed().and_then(|rtt| u64::try_from(rtt.as_micros()).ok()),
+            rtt_cost: neighbour.rtt.charged(),
             multicast: hello_view(&neighbour.multicast),
             unicast: hello_view(&neighbour.unicast),
             routes: neighbour.routes.len(),

@@ -19,7 +19,9 @@ use super::monotonic::Monotonic;
 use super::tally::LineBudget;
 use super::unopened::Unopened;
 use super::watchers::{Change, Watchers};
-use crate::babel::{Babel, Event, Input, LinkParams, NeighbourView, Output, RouteView, Target};
+use crate::babel::{
+    Babel, Event, Input, LinkParams, NeighbourView, Output, RouteView, Target, wire_time,
+};
 
 /// What may be asked of the routing task.
 #[derive(Debug)]
@@ -179,6 +181,7 @@ impl Routing {
                     Some(command) => self.command(command),
                 },
                 received = self.socket.receive(&mut buffer) => {
+                    self.answers();
                     self.received(received, &mut buffer);
                     bursts += 1;
                     if bursts >= BURSTS {
@@ -190,6 +193,7 @@ impl Routing {
                 answer = answer(self.echo.as_ref()) => self.answered(answer),
                 () = self.clock.sleep_until(deadline) => {
                     bursts = 0;
+                    self.answers();
                     self.input(Input::Deadline);
                 }
             }
@@ -278,6 +282,15 @@ impl Routing {
         }
     }
 
+    /// Hears the answers that wait, up to a bound: a neighbour that has answered in time is not to be
+    /// given up because a packet of another was read before its answer.
+    fn answers(&mut self) {
+        for _ in 0..RECEIVE_BURST {
+            let Some(answer) = self.echo.as_ref().and_then(Echo::try_answer) else { return };
+            self.answered(answer);
+        }
+    }
+
     fn answered(&mut self, answer: std::io::Result<(LinkId, Ipv6Addr)>) {
         match answer {
             Ok((link, neighbour)) => self.input(Input::Answered { link, neighbour }),
@@ -315,7 +328,8 @@ impl Routing {
 
     fn output(&mut self, output: Output) {
         match output {
-            Output::Send { link, to, packet } => {
+            Output::Send { link, to, mut packet } => {
+                packet.stamp(wire_time(self.clock.now()));
                 if let Err(error) = self.socket.send(link, to, &packet.bytes) {
                     // A tunnel whose peer is not there yet says so; Hellos will find it.
                     self.count("send_error");

@@ -221,6 +221,45 @@ pub fn ipv4_goes_by_ipv6(topology: &mut Topology) -> Result<()> {
     Ok(())
 }
 
+/// IPv4 packets cross a link with IPv4 addresses and then one without, and back.
+///
+/// # Errors
+/// What did not happen.
+pub fn ipv4_goes_by_either(topology: &mut Topology) -> Result<()> {
+    topology.converge("start")?;
+    let tables = topology.tables()?;
+    let gateway = |number: usize, to: usize| {
+        let hop = tables[number].hop(&prefix_v4(to));
+        hop.map(|hop| hop.gateway.clone()).context("it has converged")
+    };
+    for (number, to, by_ipv6) in [(0, 2, false), (1, 2, true), (2, 0, true), (1, 0, false)] {
+        let gateway = gateway(number, to)?;
+        ensure!(gateway.starts_with("inet6 ") == by_ipv6, "{number} to {to}: {gateway}");
+    }
+    ping_end_to_end(topology)
+}
+
+/// A speaker that does not know IPv4 by IPv6 hears it, passes over it, and misses nothing else.
+///
+/// # Errors
+/// What did not happen.
+pub fn strangers_to_ipv4_by_ipv6_miss_nothing_else(topology: &mut Topology) -> Result<()> {
+    for to in 0..topology.len() {
+        topology.wait_for_route(&prefix(to), to, Presence::There)?;
+    }
+    let new = &topology.router(1).namespace;
+    new.ip(
+        "route add 10.12.0.0/16 dev s0 proto static\nroute add fd12::/32 dev s0 proto static\n",
+    )?;
+    topology.wait_for_route("fd12::/32", 1, Presence::There)?;
+    let strangers = (0..topology.len()).filter(|number| topology.speaker(*number) == Bird);
+    for stranger in strangers {
+        let table = crate::topology::Table::read(&topology.router(stranger).namespace)?;
+        ensure!(table.hop("10.12.0.0/16").is_none(), "{table:?}");
+    }
+    Ok(())
+}
+
 fn ping_end_to_end(topology: &Topology) -> Result<()> {
     let said = ping(topology, &[])?;
     ensure!(said.contains(" 1 received"), "{said}");

@@ -49,6 +49,8 @@ pub enum Families {
     Both,
     /// IPv6, and IPv4 over links that have none.
     V4ViaV6,
+    /// IPv6, and IPv4 over links of which the first alone has IPv4 addresses.
+    BothKinds,
 }
 
 /// How a speaker ends.
@@ -113,7 +115,12 @@ impl Topology {
         let (left, right) = (&self.routers[one].namespace, &self.routers[other].namespace);
         left.ip(&format!("link add {here} type veth peer name {there} netns {}\n", right.name()))?;
         for (end, namespace, name) in [(1, left, &here), (2, right, &there)] {
-            if self.families == Families::Both {
+            let numbered = match self.families {
+                Families::Ipv6 | Families::BySource | Families::V4ViaV6 => false,
+                Families::Both => true,
+                Families::BothKinds => number == 0,
+            };
+            if numbered {
                 namespace.ip(&format!("addr add 172.16.{number}.{end}/24 dev {name}\n"))?;
             }
             namespace.ip(&format!("link set {name} up\n"))?;
@@ -241,7 +248,9 @@ impl Topology {
     fn destinations(&self, number: usize) -> Vec<String> {
         match self.families {
             Families::Ipv6 | Families::BySource => vec![prefix(number)],
-            Families::Both | Families::V4ViaV6 => vec![prefix(number), prefix_v4(number)],
+            Families::Both | Families::V4ViaV6 | Families::BothKinds => {
+                vec![prefix(number), prefix_v4(number)]
+            }
         }
     }
 

@@ -22,7 +22,11 @@ impl Router {
             "link add s0 type veth peer name s1\nlink set s0 up\nlink set s1 up\n\
              addr add fd11:{number:x}::1/128 dev lo\nroute add {v6} dev s0 proto static\n"
         );
-        if matches!(families, Families::Both | Families::V4ViaV6) {
+        let v4_too = match families {
+            Families::Ipv6 | Families::BySource => false,
+            Families::Both | Families::V4ViaV6 | Families::BothKinds => true,
+        };
+        if v4_too {
             write!(
                 lines,
                 "addr add 10.11.{number}.1/32 dev lo\nroute add {v4} dev s0 proto static\n"
@@ -92,7 +96,7 @@ impl Router {
         let channels: &[&str] = match families {
             Families::BySource => &["ipv6 sadr"],
             Families::Ipv6 | Families::V4ViaV6 => &["ipv6"],
-            Families::Both => &["ipv6", "ipv4"],
+            Families::Both | Families::BothKinds => &["ipv6", "ipv4"],
         };
         let mut text = format!("router id 10.0.0.{};\nprotocol device {{}}\n", self.number + 1);
         if families == Families::BySource {

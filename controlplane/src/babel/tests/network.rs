@@ -13,7 +13,7 @@ use sixwire_proto::seed::Seed;
 use sixwire_proto::seqno::Seqno;
 use sixwire_proto::time::Instant;
 
-use super::super::{Babel, Event, Input, LinkParams, Output, Params, Target};
+use super::super::{Babel, Event, Input, LinkParams, Output, Params, Target, wire_time};
 
 /// A network of numbered nodes; node `n` owns `fd00:0:0:n::/64`.
 pub(crate) struct Network {
@@ -24,9 +24,20 @@ pub(crate) struct Network {
     sent: u64,
     seed: Seed,
     pub(crate) oracle: Oracle,
+    /// Echo requests so far.
+    pub(crate) probes: usize,
     /// Every output of every node.
     pub(crate) trace: String,
     params: fn(Params) -> Params,
+    link_params: fn(LinkParams) -> LinkParams,
+    pub(crate) kernels: Kernels,
+}
+
+/// Whether kernels answer echo requests.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kernels {
+    Silent,
+    Answering,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -54,8 +65,9 @@ pub(crate) struct Wire {
     pub(crate) loss: usize,
     /// A cut wire loses everything, and nobody is told.
     pub(crate) cut: Cut,
-    /// Octets carried so far.
+    /// Octets of payload carried so far, in how many packets.
     pub(crate) octets: usize,
+    packets: usize,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -95,9 +107,23 @@ impl Network {
             sent: 0,
             seed: Seed::new(seed),
             oracle: Oracle::NoLoops,
+            probes: 0,
             trace: String::new(),
             params,
+            link_params: |params| params,
+            kernels: Kernels::Silent,
         }
+    }
+
+    /// Changes how links that come up from now on are used.
+    pub(crate) fn on_links(mut self, change: fn(LinkParams) -> LinkParams) -> Self {
+        self.link_params = change;
+        self
+    }
+
+    pub(crate) fn answering(mut self) -> Self {
+        self.kernels = Kernels::Answering;
+        self
     }
 
     /// `count` nodes, each running and originating its prefix.
@@ -131,7 +157,11 @@ impl Network {
     }
 
     pub(crate) fn grid(seed: u64, side: usize) -> Self {
-        let mut network = Self::new(seed).nodes(side * side);
+        Self::grid_with(seed, side, |params| params)
+    }
+
+    pub(crate) fn grid_with(seed: u64, side: usize, params: fn(Params) -> Params) -> Self {
+        let mut network = Self::with(seed, params).nodes(side * side);
         for node in 0..side * side {
             if node % side + 1 < side {
                 network.wire(&[node, node + 1]);
@@ -152,6 +182,7 @@ impl Network {
             loss: 0,
             cut: Cut::Whole,
             octets: 0,
+            packets: 0,
         });
         for node in ends {
             self.link_up(*node, number);
@@ -161,6 +192,11 @@ impl Network {
 
     pub(crate) fn wire_mut(&mut self, wire: usize) -> &mut Wire {
         &mut self.wires[wire]
+    }
+
+    /// Octets a wire has carried, with Ethernet, IPv6 and UDP headers.
+    pub(crate) fn octets(&self, wire: usize) -> usize {
+        self.wires[wire].octets + self.wires[wire].packets * HEADERS
     }
 
     pub(crate) fn wires(&self) -> usize {
@@ -173,7 +209,7 @@ impl Network {
     }
 
     fn link_up(&mut self, node: usize, wire: usize) {
-        let params = LinkParams::wired(id(node).link_local());
+        let params = (self.link_params)(LinkParams::wired(id(node).link_local()));
         self.input(node, Input::LinkUp { link: link(wire), params });
     }
 
@@ -194,7 +230,7 @@ impl Network {
 
     /// Starts a node with what is on its disk, on all its wires.
     pub(crate) fn start(&mut self, node: usize) {
-        let params = (self.params)(Params::new(id(node), self.nodes[node].disk));
+        let params = (self.params)(unhurried(Params::new(id(node), self.nodes[node].disk)));
         let seed = Seed::new(self.seed.next_u64());
         self.nodes[node].babel = Some(Babel::new(params, seed, self.now));
         for route in self.nodes[node].own.clone() {
@@ -236,7 +272,10 @@ impl Network {
 
     fn carry_out(&mut self, node: usize, output: Output) {
         match output {
-            Output::Send { link, to, packet } => self.send(node, link, to, &packet.bytes),
+            Output::Send { link, to, mut packet } => {
+                packet.stamp(wire_time(self.now));
+                self.send(node, link, to, &packet.bytes);
+            }
             Output::Route { route, target } => {
                 match target {
                     Target::Gone => self.nodes[node].kernel.remove(&route),
@@ -250,15 +289,31 @@ impl Network {
             Output::OriginWanted { router_id, link, neighbour } => {
                 self.nodes[node].wanted.push((router_id, link, neighbour));
             }
-            // The kernels of this network answer nobody.
-            Output::Probe { .. } => {}
+            Output::Probe { link, neighbour } => self.probe(node, link, neighbour),
             Output::Event(event) => self.nodes[node].events.push(event),
+        }
+    }
+
+    /// The echo request of a node to a kernel, and its answer.
+    fn probe(&mut self, node: usize, link: LinkId, neighbour: Ipv6Addr) {
+        self.probes += 1;
+        let wire = &mut self.wires[link.0 as usize];
+        wire.packets += 1;
+        let lost = self.seed.below(100) < wire.loss || self.seed.below(100) < wire.loss;
+        if self.kernels == Kernels::Answering && wire.cut == Cut::Whole && !lost {
+            wire.packets += 1;
+            let at = self.now + wire.delay * 2;
+            let destination = Destination::Unicast(id(node).link_local());
+            let arrival = Arrival { node, link, source: neighbour, destination, bytes: Vec::new() };
+            self.sent += 1;
+            self.in_transit.insert((at, self.sent), arrival);
         }
     }
 
     fn send(&mut self, node: usize, link: LinkId, to: Destination, bytes: &[u8]) {
         let wire = &mut self.wires[link.0 as usize];
         wire.octets += bytes.len();
+        wire.packets += 1;
         for end in wire.ends.iter().copied().filter(|end| *end != node) {
             let meant = match to {
                 Destination::Multicast => true,
@@ -291,7 +346,13 @@ impl Network {
             self.now = self.now.max(at);
             let (_, arrival) = self.in_transit.pop_first().unwrap();
             let Arrival { node, link, source, destination, bytes } = arrival;
-            self.input(node, Input::Packet { link, source, destination, bytes: &bytes });
+            self.input(
+                node,
+                match bytes[..] {
+                    [] => Input::Answered { link, neighbour: source },
+                    _ => Input::Packet { link, source, destination, bytes: &bytes },
+                },
+            );
         } else if let Some((at, node)) = deadline {
             self.now = self.now.max(at);
             self.input(node, Input::Deadline);
@@ -405,6 +466,14 @@ impl Network {
         }
         text
     }
+}
+
+/// Octets of Ethernet, IPv6 and UDP headers.
+const HEADERS: usize = 62;
+
+/// The timers of RFC 8966 appendix B, which the times in these tests are about.
+pub(crate) fn unhurried(params: Params) -> Params {
+    Params { hello_interval: secs(4), ..params }
 }
 
 pub(crate) fn link(wire: usize) -> LinkId {

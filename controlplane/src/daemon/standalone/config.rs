@@ -8,13 +8,12 @@ use std::time::Duration;
 use clap::Args;
 use serde::Deserialize;
 use sixwire_dataplane::model::IfName;
-use sixwire_proto::metric::Cost;
 use sixwire_proto::router_id::RouterId;
 
 use super::announced::Announced;
 use super::filter::{FilterRule, MOST_FILTERS};
+use super::link_options::{LinkKeys, LinkOptions, Profile, Quality, RttBound};
 use super::redistribution::Redistribute;
-use crate::babel::HELLO_INTERVAL;
 use crate::daemon::config::source::Source;
 use crate::daemon::config::{ConfigError, Count, Log, LogKeys, Period, Rule, Table};
 
@@ -22,9 +21,10 @@ use crate::daemon::config::{ConfigError, Count, Log, LogKeys, Period, Rule, Tabl
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Args)]
 #[serde(deny_unknown_fields, default)]
 pub struct Keys {
-    /// Run Babel on this interface, when and as long as it is there [default cost: 96]
+    /// Run Babel on this interface, when and as long as it is there: `eth0`, `eth0=96`,
+    /// `eth0=quality=etx`, `wg0=quality=2/3,rtt-min=10ms,rtt-max=120ms,rtt-penalty=150`
     #[serde(rename = "interface")]
-    #[arg(short, long = "interface", value_name = "NAME[=COST]")]
+    #[arg(short, long = "interface", value_name = "NAME[=COST,KEY=VALUE]")]
     pub interfaces: Option<Vec<Interface>>,
     /// Announce this prefix, or `PREFIX from SOURCE-PREFIX`
     #[arg(long, value_name = "PREFIX")]
@@ -65,10 +65,13 @@ pub struct Keys {
     /// Kernel routing table for the routes; no two instances share one [default: 254, main]
     #[arg(long, value_name = "NUMBER")]
     pub table: Option<Table>,
-    /// Time between two Hellos [default: 4s]
+    /// How soon a silent link is noticed, and what that costs [default: default]
+    #[arg(long, value_name = "PROFILE")]
+    pub profile: Option<Profile>,
+    /// Time between two Hellos [default: 2s, with profile fast 400ms]
     #[arg(long, value_name = "TIME")]
     pub hello_interval: Option<Period<100, 600_000>>,
-    /// Time between two full updates [default: four Hello intervals]
+    /// Time between two full updates [default: 16s, or four times a given Hello interval]
     #[arg(long, value_name = "TIME")]
     pub update_interval: Option<Period<400, 600_000>>,
     /// What is logged, and how.
@@ -78,12 +81,12 @@ pub struct Keys {
 
 /// An interface that Babel runs on.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(from = "RawInterface")]
+#[serde(try_from = "RawInterface")]
 pub struct Interface {
     /// Its name.
     pub name: IfName,
-    /// Cost of its links, above zero and finite.
-    pub cost: Cost,
+    /// How it is used.
+    pub options: LinkOptions,
 }
 
 #[derive(Deserialize)]
@@ -91,6 +94,10 @@ pub struct Interface {
 struct RawInterface {
     name: IfName,
     cost: Option<Count<1, 65_534>>,
+    quality: Option<Quality>,
+    rtt_min: Option<RttBound>,
+    rtt_max: Option<RttBound>,
+    rtt_penalty: Option<Count<0, 65_534>>,
 }
 
 /// The settings, checked.
@@ -118,6 +125,8 @@ pub struct Config {
     pub pid_file: Option<PathBuf>,
     /// Kernel routing table.
     pub table: u32,
+    /// Timers.
+    pub profile: Profile,
     /// Time between two Hellos.
     pub hello_interval: Duration,
     /// Time between two full updates.
@@ -157,9 +166,10 @@ impl Config {
         {
             return Err(Rule::new("preferred_source", "one IPv6 and one IPv4 address at the most"));
         }
-        let hello_interval = keys.hello_interval.map_or(HELLO_INTERVAL, Period::duration);
-        let four_hellos = hello_interval * UPDATE_PER_HELLO;
-        let update_interval = keys.update_interval.map_or(four_hellos, Period::duration);
+        let profile = keys.profile.unwrap_or_default();
+        let (hello, update) = (keys.hello_interval, keys.update_interval);
+        let (hello_interval, update_interval) =
+            profile.intervals(hello.map(Period::duration), update.map(Period::duration));
         if update_interval < hello_interval {
             let problem = "shorter than hello_interval: updates come less often than Hellos";
             return Err(Rule::new("update_interval", problem));
@@ -176,6 +186,7 @@ impl Config {
             socket: keys.socket,
             pid_file: keys.pid_file,
             table: keys.table.map_or(MAIN_TABLE, Table::number),
+            profile,
             hello_interval,
             update_interval,
             log: Log::of(keys.log),
@@ -213,6 +224,7 @@ impl Keys {
             socket: self.socket.or(below.socket),
             pid_file: self.pid_file.or(below.pid_file),
             table: self.table.or(below.table),
+            profile: self.profile.or(below.profile),
             hello_interval: self.hello_interval.or(below.hello_interval),
             update_interval: self.update_interval.or(below.update_interval),
             log: self.log.or(below.log),
@@ -224,33 +236,37 @@ impl FromStr for Interface {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (name, cost) = match text.split_once('=') {
-            Some((name, cost)) => (name, cost.parse::<Count<1, 65_534>>().map(Some)),
-            None => (text, Ok(None)),
+        let (name, keys) = match text.split_once('=') {
+            Some((name, keys)) => (name, LinkKeys::parse(keys)?),
+            None => (text, LinkKeys::default()),
         };
         let name = name
             .parse()
             .map_err(|error: sixwire_dataplane::model::IfNameError| error.to_string())?;
-        Ok(RawInterface { name, cost: cost.map_err(|error| error.to_string())? }.into())
+        Ok(Self { name, options: keys.check()? })
     }
 }
 
-impl From<RawInterface> for Interface {
-    fn from(RawInterface { name, cost }: RawInterface) -> Self {
-        Self { name, cost: cost.map_or(Cost::WIRED, |count| Cost(count.0)) }
+impl TryFrom<RawInterface> for Interface {
+    type Error = String;
+
+    fn try_from(raw: RawInterface) -> Result<Self, String> {
+        let RawInterface { name, cost, quality, rtt_min, rtt_max, rtt_penalty } = raw;
+        let keys = LinkKeys { cost, quality, rtt_min, rtt_max, rtt_penalty };
+        Ok(Self { name, options: keys.check()? })
     }
 }
 
 /// `main`: the table every other program looks at.
 pub(super) const MAIN_TABLE: u32 = 254;
-/// RFC 8966 appendix B: an update interval is four Hello intervals.
-const UPDATE_PER_HELLO: u32 = 4;
 
 #[cfg(test)]
 mod tests {
     use clap::Parser;
+    use sixwire_proto::metric::Cost;
 
     use super::*;
+    use crate::babel::{Delay, LinkQuality};
 
     #[derive(Parser)]
     struct Flags {
@@ -290,10 +306,25 @@ mod tests {
         ];
         let file = load(text, &[]).unwrap();
         assert_eq!(load("", &flags).unwrap(), file);
-        assert_eq!(file.interfaces[1].cost, Cost(200));
+        assert_eq!(file.interfaces[1].options.cost, Cost(200));
         assert_eq!(file.update_interval, Duration::from_secs(8));
         let over = load(text, &["--table", "7", "-i", "eth1"]).unwrap();
         assert_eq!((over.table, over.interfaces.len()), (7, 1));
+    }
+
+    #[test]
+    fn a_link_says_the_same_in_a_file_and_in_a_flag() {
+        let text = "profile = \"fast\"\n[[interface]]\nname = \"wg0\"\ncost = 100\n\
+                    quality = \"12/16\"\nrtt_min = \"20ms\"\nrtt_max = \"1s\"\n\
+                    rtt_penalty = 500\n[[interface]]\nname = \"wlan0\"\nquality = \"etx\"\n";
+        let wg0 = "wg0=100,quality=12/16,rtt-min=20ms,rtt-max=1s,rtt-penalty=500";
+        let file = load(text, &[]).unwrap();
+        let flags = ["--profile", "fast", "-i", wg0, "-i", "wlan0=quality=etx"];
+        assert_eq!(load("", &flags).unwrap(), file);
+        assert_eq!(file.hello_interval, Duration::from_millis(400));
+        let [wg0, wlan0] = [&file.interfaces[0], &file.interfaces[1]].map(|one| one.options);
+        assert!(matches!(wg0.delay, Delay::Charged(rule) if rule.penalty == Cost(500)));
+        assert_eq!((wlan0.cost, wlan0.quality), (Cost(256), Some(LinkQuality::Etx)));
     }
 
     #[test]
@@ -303,6 +334,9 @@ mod tests {
             ("[[interface]]\nname = \"a\"\n[[interface]]\nname = \"a\"\n", "listed twice"),
             ("[[interface]]\nname = \"a\"\ncots = 1\n", "line 3"),
             ("update_interval = \"1s\"\n[[interface]]\nname = \"a\"\n", "update_interval"),
+            ("[[interface]]\nname = \"a\"\nquality = \"3/2\"\n", "K <= J"),
+            ("[[interface]]\nname = \"a\"\nrtt_min = \"1s\"\n", "rtt_max"),
+            ("profile = \"slow\"\n", "profile"),
             ("[[redistribute]]\nprotocol = 42\n", "never fed back"),
             ("[[redistribute]]\nmetric = 65535\n", "metric"),
             ("[[filter]]\ndirection = \"in\"\n", "does nothing"),

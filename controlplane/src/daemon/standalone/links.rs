@@ -6,12 +6,12 @@ use std::time::Duration;
 use sixwire_dataplane::model::IfName;
 use sixwire_dataplane::{Events, KernelEvent, Router};
 use sixwire_proto::link::LinkId;
-use sixwire_proto::metric::Cost;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::filter::{FilterRule, tag};
+use super::link_options::LinkOptions;
 use crate::babel::{LinkParams, LinkStart};
 use crate::daemon::kernel_routes::Drift;
 use crate::daemon::mailbox::Mailbox;
@@ -23,8 +23,8 @@ pub(super) struct Links {
     pub(super) router: Router,
     /// When it looks.
     pub(super) events: Events,
-    /// Interfaces to use, and their cost.
-    pub(super) wanted: BTreeMap<IfName, Cost>,
+    /// Interfaces to use, and how.
+    pub(super) wanted: BTreeMap<IfName, LinkOptions>,
     /// Rules that may name interfaces.
     pub(super) filters: Vec<FilterRule>,
     /// Those in use.
@@ -49,13 +49,12 @@ impl Links {
             Ok(found) => found,
             Err(error) => return warn!(%error, "interfaces cannot be listed"),
         };
-        for (name, cost) in self.wanted.clone() {
+        for (name, options) in self.wanted.clone() {
             let usable =
                 found.get(&name).filter(|interface| interface.is_up).and_then(|interface| {
                     let address = interface.link_local?;
                     let (v4, tag) = (interface.v4, tag(&self.filters, &name));
-                    let wired = LinkParams::wired(address);
-                    let params = LinkParams { cost, start, v4, tag, ..wired };
+                    let params = LinkParams { v4, tag, ..options.params(address, start) };
                     Some((interface.link, params))
                 });
             let before = self.used.get(&name).copied();

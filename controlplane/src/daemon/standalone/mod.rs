@@ -6,6 +6,7 @@ pub mod api;
 mod config;
 mod filter;
 mod identity;
+mod link_options;
 mod links;
 mod lock;
 mod machine;
@@ -186,7 +187,7 @@ fn speaker(
     let params = Params {
         hello_interval: config.hello_interval,
         update_interval: config.update_interval,
-        ..Params::new(identity.router_id, identity.seqno)
+        ..config.profile.params(identity.router_id, identity.seqno)
     };
     let clock = Monotonic::start();
     let seed = getrandom::u64().context("the system has no randomness to give")?;
@@ -211,7 +212,7 @@ fn links(
     Links {
         router,
         events,
-        wanted: config.interfaces.iter().map(|one| (one.name.clone(), one.cost)).collect(),
+        wanted: config.interfaces.iter().map(|one| (one.name.clone(), one.options)).collect(),
         filters: config.filters.clone(),
         used: BTreeMap::new(),
         routing: commands.clone(),
