@@ -19,7 +19,7 @@ impl Babel {
     /// (RFC 8966 §3.8.2.1).
     pub(super) fn ask_all_unfeasible(&mut self, id: EntryId) {
         let Some(entry) = self.table.get(id) else { return };
-        for route in entry.routes.clone() {
+        for route in entry.routes.as_slice().to_vec() {
             self.ask_if_unfeasible(id, &route);
         }
     }
@@ -39,7 +39,8 @@ impl Babel {
                 selected.via == Via::Neighbour(route.neighbour)
                     || metric + self.params.switch_margin <= selected.metric
             });
-        let known = source::of(&entry.sources, route.router_id).map(|one| one.distance.seqno);
+        let known =
+            source::of(entry.sources.as_slice(), route.router_id).map(|one| one.distance.seqno);
         let starving = entry.selected.is_none();
         if let (true, Some(known)) = (wanted, known) {
             let first = self.ask((key, route.router_id), known.next(), route);
