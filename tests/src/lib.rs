@@ -10,3 +10,4 @@ pub mod network;
 pub mod ping;
 pub mod scenario;
 pub mod simulator;
+pub mod topology;

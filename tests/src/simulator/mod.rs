@@ -20,7 +20,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
-use sixwire_controlplane::babel::{Input, LinkParams, Output, Target};
+use sixwire_controlplane::babel::{Filter, Input, LinkParams, LinkTag, Output, Target};
 use sixwire_proto::babel::{Destination, Packet};
 use sixwire_proto::link::LinkId;
 use sixwire_proto::metric::{Cost, Metric};
@@ -111,6 +111,11 @@ impl Simulation {
             trouble: None,
             count: Count::default(),
         }
+    }
+
+    /// Gives a node rules for its next start. They know a link by the number of its wire.
+    pub fn filter(&mut self, node: usize, filters: Vec<Filter>) {
+        self.nodes[node].filters = filters;
     }
 
     /// Virtual time.
@@ -267,7 +272,8 @@ impl Simulation {
 
     fn link_up(&mut self, node: usize, wire: usize) {
         let cost = self.wires[wire].quality.cost;
-        let params = LinkParams { cost, ..LinkParams::wired(id(node).link_local()) };
+        let tag = u16::try_from(wire).ok().map(LinkTag);
+        let params = LinkParams { cost, tag, ..LinkParams::wired(id(node).link_local()) };
         self.input(node, Input::LinkUp { link: link(wire), params });
     }
 
