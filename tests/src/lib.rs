@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod clock;
 pub mod demo;
+pub mod fuzz;
 pub mod lab;
 pub mod line;
 pub mod mesh;

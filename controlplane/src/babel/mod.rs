@@ -45,6 +45,7 @@ mod output;
 mod packet;
 mod params;
 mod pulse;
+pub mod recording;
 mod request;
 mod route;
 mod rtt;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use sixwire_proto::metric::Cost;
 use sixwire_proto::router_id::RouterId;
 use sixwire_proto::seqno::Seqno;
@@ -9,7 +10,7 @@ use sixwire_proto::seqno::Seqno;
 use super::pulse::Probing;
 
 /// Parameters of one instance. [`Params::new`] fills in the defaults.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Params {
     /// Our router-id; fixed for the life of the node.
     pub router_id: RouterId,
@@ -36,7 +37,7 @@ pub struct Params {
 /// k-out-of-j link sensing (RFC 8966 §A.2.1): up while no more than `heard_of - least_heard` of the last
 /// `heard_of` Hellos are missing. Hellos from before the first one count as heard, so that a new
 /// neighbour is usable after one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LinkSensing {
     /// k: at least this many were heard.
     pub least_heard: u8,
@@ -45,7 +46,8 @@ pub struct LinkSensing {
 }
 
 /// How the quality of a link is estimated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum LinkQuality {
     /// It is up or down (RFC 8966 §A.2.1).
     KOutOfJ(LinkSensing),
@@ -54,7 +56,8 @@ pub enum LinkQuality {
 }
 
 /// Whether a route must belong to a certified origin to be selected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum OriginCheck {
     /// Only routes whose router-id is known to own a prefix around them.
     Required,
@@ -63,7 +66,8 @@ pub enum OriginCheck {
 }
 
 /// Whether a node forwards for others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Forwarding {
     /// Every route is announced.
     Transit,
@@ -72,7 +76,7 @@ pub enum Forwarding {
 }
 
 /// Ceilings of the tables. What lies beyond is refused and counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// Neighbours on one link; a further one takes the place of one that is of no use, or is ignored.
     pub neighbours_per_link: usize,

@@ -18,6 +18,7 @@ use super::babel_socket::{BabelSocket, Received};
 use super::echo::Echo;
 use super::mailbox::Mailbox;
 use super::monotonic::Monotonic;
+use super::recorder::Recorder;
 use super::tally::LineBudget;
 use super::unopened::Unopened;
 use super::watchers::{Change, Watchers};
@@ -136,6 +137,8 @@ pub(super) struct Outlets {
     pub(super) news: Mailbox<News>,
     /// Puts our sequence number on disk before it is announced.
     pub(super) keep_seqno: Box<dyn FnMut(Seqno) + Send>,
+    /// Writes down what the engine is told.
+    pub(super) recorder: Option<Recorder>,
 }
 
 impl Routing {
@@ -326,9 +329,16 @@ impl Routing {
     }
 
     fn input(&mut self, input: Input<'_>) {
-        self.babel.handle(self.clock.now(), input);
+        let now = self.clock.now();
+        self.babel.handle(now, input);
         while let Some(output) = self.babel.poll_output() {
+            if let Some(recorder) = &mut self.outlets.recorder {
+                recorder.output(&output);
+            }
             self.output(output);
+        }
+        if let Some(recorder) = &mut self.outlets.recorder {
+            recorder.input(now, input);
         }
     }
 
