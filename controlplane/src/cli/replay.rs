@@ -134,7 +134,7 @@ impl Said {
             Output::Send { link, to, ref packet } => {
                 Self::Send { link, to, bytes: packet.bytes.clone() }
             }
-            Output::Route { route, target } => Self::Route { route, target: Way::of(target) },
+            Output::Route { route, target, .. } => Self::Route { route, target: Way::of(target) },
             Output::Seqno(seqno) => Self::Seqno(seqno),
             Output::OriginWanted { router_id, link, neighbour } => {
                 Self::OriginWanted { router_id, link, neighbour }

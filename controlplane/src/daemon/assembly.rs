@@ -5,7 +5,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context as _;
-use sixwire_dataplane::model::{RouteKey, RouteTarget};
 use sixwire_dataplane::{Choice, Dataplane, Events, Options, forwarding};
 use sixwire_proto::babel::RouteKey as BabelRoute;
 use sixwire_proto::certificate::Role;
@@ -131,8 +130,7 @@ impl<'a> Foundation<'a> {
         let mut tasks = JoinSet::new();
 
         let own = kernel.ground.addresses.iter().copied().collect();
-        let routes = std::mem::take(&mut kernel.adopted.routes);
-        let mut writer = self.writer(&kernel, (&wires, own), routes);
+        let mut writer = self.writer(&kernel, (&wires, own)).await?;
         let refused = writer.refused();
         spawn(&mut tasks, "kernel writer", async move { writer.run().await });
         spawn(&mut tasks, "routing", routing.run());
@@ -259,14 +257,15 @@ impl<'a> Foundation<'a> {
         Ok(Community { members, signalling, requests, registry })
     }
 
-    fn writer(
+    async fn writer(
         &self,
         kernel: &Kernel,
         (wires, own): (&Wires, Vec<IpAddr>),
-        adopted: BTreeMap<RouteKey, RouteTarget>,
-    ) -> KernelRoutes {
+    ) -> anyhow::Result<KernelRoutes> {
         let mail = (wires.routes.clone(), wires.drift.clone());
-        KernelRoutes::new(kernel.dataplane.router(), mail, own, adopted)
+        let mut writer = kernel.dataplane.router().writer()?;
+        let adopted = writer.adopt(|_| true).await?;
+        Ok(KernelRoutes::new(writer, mail, own, adopted))
     }
 
     fn routing(&self, wires: &mut Wires) -> anyhow::Result<Routing> {

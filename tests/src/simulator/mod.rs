@@ -21,7 +21,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
-use sixwire_controlplane::babel::{Input, LinkParams, Output, Target};
+use sixwire_controlplane::babel::{Filter, Input, LinkParams, LinkTag, Output, Target};
 use sixwire_proto::babel::{Destination, Packet};
 use sixwire_proto::link::LinkId;
 use sixwire_proto::metric::{Cost, Metric};
@@ -115,6 +115,11 @@ impl Simulation {
             trouble: None,
             count: Count::default(),
         }
+    }
+
+    /// Gives a node rules for its next start. They know a link by the number of its wire.
+    pub fn filter(&mut self, node: usize, filters: Vec<Filter>) {
+        self.nodes[node].filters = filters;
     }
 
     /// Virtual time.
@@ -285,7 +290,8 @@ impl Simulation {
 
     fn link_up(&mut self, node: usize, wire: usize) {
         let cost = self.wires[wire].quality.cost;
-        let params = LinkParams { cost, ..LinkParams::wired(id(node).link_local()) };
+        let tag = u16::try_from(wire).ok().map(LinkTag);
+        let params = LinkParams { cost, tag, ..LinkParams::wired(id(node).link_local()) };
         self.input(node, Input::LinkUp { link: link(wire), params });
     }
 
@@ -315,7 +321,7 @@ impl Simulation {
     fn carry_out(&mut self, node: usize, output: Output) {
         match output {
             Output::Send { link, to, packet } => self.send(node, link, to, packet),
-            Output::Route { route, target } => {
+            Output::Route { route, target, .. } => {
                 let hop = match target {
                     Target::Via { link, next_hop: IpAddr::V6(next_hop), metric, .. } => {
                         Some(Hop { node: number(next_hop), link, metric })

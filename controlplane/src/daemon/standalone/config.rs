@@ -68,10 +68,10 @@ pub struct Keys {
     /// How soon a silent link is noticed, and what that costs [default: default]
     #[arg(long, value_name = "PROFILE")]
     pub profile: Option<Profile>,
-    /// Time between two Hellos [default: 2s, with profile fast 400ms]
+    /// Time between two Hellos [default: 2.5s, with profile fast 400ms]
     #[arg(long, value_name = "TIME")]
     pub hello_interval: Option<Period<100, 600_000>>,
-    /// Time between two full updates [default: 16s, or four times a given Hello interval]
+    /// Time between two full updates [default: 20s, or four times a given Hello interval]
     #[arg(long, value_name = "TIME")]
     pub update_interval: Option<Period<400, 600_000>>,
     /// Write down all that the engine is told, for `sixwire replay`

@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use sixwire_dataplane::model::{RouteKey, RouteTarget};
-use sixwire_dataplane::{Events, Router};
+use sixwire_dataplane::{Events, RouteWriter, Router};
 use sixwire_proto::babel::RouteKey as BabelRoute;
 use sixwire_proto::link::LinkId;
 use sixwire_proto::metric::Metric;
@@ -90,8 +90,8 @@ impl Engine {
         let (start, mail) = (identity.start, Mail::default());
         let (commands, commands_end) = mpsc::channel(COMMANDS);
         let mut tasks = JoinSet::new();
-        let adopted = adopted(&router, config).await?;
-        let writer = write(router.clone(), &mail, (adopted, config.preferred_source.clone()));
+        let adopted = adopt(&router, config).await?;
+        let writer = write(adopted, &mail, config.preferred_source.clone());
         let (babel, recorder, clock) = speaker(config, &identity, by_source)?;
         let outlets = outlets(identity, &mail, recorder);
         spawn(&mut tasks, "routing", Routing::new(babel, clock, commands_end, outlets).run());
@@ -137,36 +137,34 @@ impl Engine {
     }
 }
 
-/// Routes of an earlier run over our interfaces. Those of other instances are theirs.
-async fn adopted(
+/// A writer that goes on from the routes of an earlier run over our interfaces. Those of other instances
+/// are theirs.
+async fn adopt(
     router: &Router,
     config: &Config,
-) -> anyhow::Result<BTreeMap<RouteKey, RouteTarget>> {
+) -> anyhow::Result<(RouteWriter, BTreeMap<RouteKey, RouteTarget>)> {
     let interfaces = router.interfaces().await?;
     let ours: BTreeSet<LinkId> = config
         .interfaces
         .iter()
         .filter_map(|interface| Some(interfaces.get(&interface.name)?.link))
         .collect();
-    let mut routes = router.routes().await?;
-    routes.retain(|_, target| match target {
-        RouteTarget::Via(hop) => ours.contains(&hop.link),
-        RouteTarget::Unreachable => true,
-    });
+    let mut writer = router.writer()?;
+    let routes = writer.adopt(|link| ours.contains(&link)).await?;
     if !routes.is_empty() {
         info!(routes = routes.len(), "taking over kernel routes of an earlier run");
     }
-    Ok(routes)
+    Ok((writer, routes))
 }
 
 /// Starts the kernel writer.
 fn write(
-    router: Router,
+    (writer, adopted): (RouteWriter, BTreeMap<RouteKey, RouteTarget>),
     mail: &Mail,
-    (adopted, own): (BTreeMap<RouteKey, RouteTarget>, Vec<IpAddr>),
+    own: Vec<IpAddr>,
 ) -> (oneshot::Sender<()>, JoinHandle<()>) {
     let boxes = (mail.routes.clone(), mail.drift.clone());
-    let mut writer = KernelRoutes::new(router, boxes, own, adopted);
+    let mut writer = KernelRoutes::new(writer, boxes, own, adopted);
     let (end, ended) = oneshot::channel();
     let task = tokio::spawn(async move {
         tokio::select! {
