@@ -76,8 +76,8 @@ impl Model {
                     self.sent(tlv.expect("we send well-formed TLVs"));
                 }
             }
-            Output::Route { route, target: Target::Gone } => drop(self.kernel.remove(route)),
-            Output::Route { route, target } => drop(self.kernel.insert(*route, *target)),
+            Output::Route { route, target: Target::Gone, .. } => drop(self.kernel.remove(route)),
+            Output::Route { route, target, .. } => drop(self.kernel.insert(*route, *target)),
             _ => {}
         }
     }
