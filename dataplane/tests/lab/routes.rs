@@ -168,32 +168,6 @@ fn ten_thousand_routes_are_a_matter_of_milliseconds() {
 }
 
 #[test]
-fn all_of_ours_are_removed_at_one_go_and_nothing_else() {
-    let a = Node::start(36);
-    let link = wire(&a);
-    let (data, _) = a.open();
-    let keys: Vec<_> = (0..2_000u32)
-        .map(|n| key(&format!("fd00:7::{n:x}/128"), None))
-        .chain([key("::/0", Some("fd00::/48")), key("10.5.0.0/16", None)])
-        .collect();
-    a.route(
-        &data,
-        keys.iter().map(|key| RouteChange::Replace(*key, via(link, "fe80::1"))).collect(),
-    );
-    a.sh("ip route add fd00:7::1/128 dev d0 proto static metric 7");
-    a.sh("ip route add fd00:8::1/128 dev d0 proto 42 metric 6326");
-    let router = data.router();
-    a.run(move || async move {
-        // One that is not there does no harm.
-        let absent = key("fd00:9::/64", None);
-        router.remove_all(keys.into_iter().chain([absent])).await.unwrap();
-    });
-    let left = a.sh("ip -6 route show proto 42") + &a.sh("ip -4 route show proto 42");
-    assert_eq!(left.lines().count(), 1, "what was not named stays: {left}");
-    assert!(a.sh("ip -6 route show proto static").contains("fd00:7::1"));
-}
-
-#[test]
 fn the_kernel_tells_whether_it_routes_by_source_and_nothing_changes() {
     let a = Node::start(37);
     let (data, _) = a.open();
