@@ -3,8 +3,10 @@
 pub mod bench;
 pub mod clock;
 pub mod demo;
+pub mod fuzz;
 pub mod lab;
 pub mod line;
+pub mod mesh;
 pub mod network;
 pub mod ping;
 pub mod scenario;

@@ -29,6 +29,7 @@ use super::mailbox::Mailbox;
 use super::members::Members;
 use super::monotonic::Monotonic;
 use super::node::Node;
+use super::recorder;
 use super::registry::RegistrySync;
 use super::registry_client::RegistryClient;
 use super::reporter::Reporter;
@@ -39,7 +40,7 @@ use super::startup::{Adopted, OwnGround};
 use super::store::{Lock, Store};
 use super::tunnels::{self, CountOverride, TunnelDriver};
 use super::{native, tunnels::Context as TunnelContext};
-use crate::babel::{Babel, Forwarding, OriginCheck, Params};
+use crate::babel::{Forwarding, OriginCheck, Params};
 use crate::tunnel::{Params as TunnelParams, Service, Tunnels};
 
 /// Who the node is and where it keeps things: the ground for everything else.
@@ -286,7 +287,9 @@ impl<'a> Foundation<'a> {
             },
             ..Params::new(self.node, seqno)
         };
-        let babel = Babel::new(params, random_seed()?, self.monotonic.now());
+        let record = self.config.babel.record.as_deref();
+        let (babel, recorder) =
+            recorder::engine((params, Vec::new()), self.monotonic.now(), record)?;
         let outlets = Outlets {
             routes: wires.routes.clone(),
             news: wires.news.clone(),
@@ -300,6 +303,7 @@ impl<'a> Foundation<'a> {
                                     refuse our routes for some minutes");
                 }
             }),
+            recorder,
         };
         let commands = wires.routing.1.take().context("routing is made once")?;
         BabelSocket::probe().context(

@@ -15,6 +15,7 @@ mod monotonic;
 mod native;
 mod node;
 mod offer;
+mod recorder;
 mod registry;
 pub mod registry_client;
 mod reporter;

@@ -9,6 +9,7 @@ mod churn;
 mod events;
 mod node;
 mod oracle;
+mod recording;
 mod topology;
 mod trace;
 mod wire;
@@ -32,6 +33,7 @@ use events::{Arrival, Events, What};
 use node::{Node, number, prefix};
 pub use node::{id, key};
 use oracle::{Hop, Oracle};
+pub use recording::Recording;
 pub use topology::Topology;
 use trace::Trace;
 pub use wire::Quality;
@@ -49,6 +51,7 @@ pub struct Simulation {
     trace: Trace,
     /// Prefixes that had more than one originator.
     moved: BTreeSet<usize>,
+    recording: Option<Recording>,
     /// What ended the run.
     trouble: Option<String>,
     count: Count,
@@ -108,6 +111,7 @@ impl Simulation {
             events,
             trace: Trace::default(),
             moved: BTreeSet::new(),
+            recording: None,
             trouble: None,
             count: Count::default(),
         }
@@ -146,6 +150,17 @@ impl Simulation {
     #[must_use]
     pub fn wires(&self) -> usize {
         self.wires.len()
+    }
+
+    /// Writes down all that one node is told from its next start on.
+    pub fn record(&mut self, node: usize) {
+        self.recording = Some(Recording::new(node));
+    }
+
+    /// What was written down.
+    #[must_use]
+    pub fn recording(&self) -> Option<&Recording> {
+        self.recording.as_ref()
     }
 
     /// Sets how all wires carry.
@@ -258,8 +273,11 @@ impl Simulation {
         if self.nodes[node].babel.is_some() {
             return;
         }
-        let seed = Seed::new(self.seed.next_u64());
-        self.nodes[node].start(node, seed, self.now);
+        let seed = self.seed.next_u64();
+        let params = self.nodes[node].start(node, seed, self.now);
+        if let Some(recording) = self.recording.as_mut().filter(|one| one.node == node) {
+            recording.start(params, seed, self.now);
+        }
         for prefix in self.nodes[node].own.clone() {
             self.input(node, Input::Originate { route: key(prefix), metric: Metric::ZERO });
         }
@@ -280,10 +298,17 @@ impl Simulation {
     /// Hands one event to a node and carries out what it wants.
     fn input(&mut self, node: usize, input: Input<'_>) {
         let Some(mut babel) = self.nodes[node].babel.take() else { return };
+        let recorded = |one: &&mut Recording| one.node == node;
         babel.handle(self.now, input);
         while let Some(output) = babel.poll_output() {
             self.trace.output(self.now, node, &output);
+            if let Some(recording) = self.recording.as_mut().filter(recorded) {
+                recording.output(&output);
+            }
             self.carry_out(node, output);
+        }
+        if let Some(recording) = self.recording.as_mut().filter(recorded) {
+            recording.input(self.now, input);
         }
         let deadline = babel.next_deadline();
         self.nodes[node].babel = Some(babel);
@@ -296,7 +321,7 @@ impl Simulation {
     fn carry_out(&mut self, node: usize, output: Output) {
         match output {
             Output::Send { link, to, packet } => self.send(node, link, to, packet),
-            Output::Route { route, target } => {
+            Output::Route { route, target, .. } => {
                 let hop = match target {
                     Target::Via { link, next_hop: IpAddr::V6(next_hop), metric, .. } => {
                         Some(Hop { node: number(next_hop), link, metric })

@@ -37,10 +37,12 @@ impl Node {
         }
     }
 
-    pub(super) fn start(&mut self, number: usize, seed: Seed, now: Instant) {
+    pub(super) fn start(&mut self, number: usize, seed: u64, now: Instant) -> Params {
         let params = Params::new(id(number), self.disk.next());
-        self.babel = Some(Babel::new(params, seed, now).with_filters(self.filters.clone()));
+        let babel = Babel::new(params, Seed::new(seed), now);
+        self.babel = Some(babel.with_filters(self.filters.clone()));
         self.armed = None;
+        params
     }
 }
 

@@ -24,7 +24,6 @@ use sixwire_dataplane::{Events, RouteWriter, Router};
 use sixwire_proto::babel::RouteKey as BabelRoute;
 use sixwire_proto::link::LinkId;
 use sixwire_proto::metric::Metric;
-use sixwire_proto::seed::Seed;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
@@ -33,6 +32,7 @@ use tracing::{info, warn};
 use super::kernel_routes::{Drift, KernelRoutes};
 use super::mailbox::Mailbox;
 use super::monotonic::Monotonic;
+use super::recorder::{self, Recorder};
 use super::routing::{Command, News, Outlets, RouteUpdates, Routing};
 use crate::babel::{Babel, Params};
 pub use announced::Announced;
@@ -92,8 +92,8 @@ impl Engine {
         let mut tasks = JoinSet::new();
         let adopted = adopt(&router, config).await?;
         let writer = write(adopted, &mail, config.preferred_source.clone());
-        let (babel, clock) = speaker(config, &identity, by_source)?;
-        let outlets = outlets(identity, &mail);
+        let (babel, recorder, clock) = speaker(config, &identity, by_source)?;
+        let outlets = outlets(identity, &mail, recorder);
         spawn(&mut tasks, "routing", Routing::new(babel, clock, commands_end, outlets).run());
         for Announced(route) in &config.announce {
             // The routing task ends only with everything else.
@@ -176,29 +176,31 @@ fn write(
     (end, task)
 }
 
-/// A speaker, and the clock it was made by.
+/// A speaker, what records it, and the clock it was made by.
 fn speaker(
     config: &Config,
     identity: &Identity,
     by_source: BySource,
-) -> anyhow::Result<(Babel, Monotonic)> {
+) -> anyhow::Result<(Babel, Option<Recorder>, Monotonic)> {
     let params = Params {
         hello_interval: config.hello_interval,
         update_interval: config.update_interval,
         ..config.profile.params(identity.router_id, identity.seqno)
     };
     let clock = Monotonic::start();
-    let seed = getrandom::u64().context("the system has no randomness to give")?;
-    let babel = Babel::new(params, Seed::new(seed), clock.now());
-    Ok((babel.with_filters(filter::filters(&config.filters, by_source)), clock))
+    let filters = filter::filters(&config.filters, by_source);
+    let (babel, recorder) =
+        recorder::engine((params, filters), clock.now(), config.record.as_deref())?;
+    Ok((babel, recorder, clock))
 }
 
-fn outlets(identity: Identity, mail: &Mail) -> Outlets {
+fn outlets(identity: Identity, mail: &Mail, recorder: Option<Recorder>) -> Outlets {
     Outlets {
         routes: mail.routes.clone(),
         // Nobody here dials or checks certificates.
         news: Mailbox::<News>::default(),
         keep_seqno: Box::new(move |seqno| identity.keep(seqno)),
+        recorder,
     }
 }
 
