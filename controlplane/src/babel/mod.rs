@@ -27,6 +27,8 @@
 mod acquisition;
 mod adjacency;
 mod announcement;
+mod authentication;
+mod challenge;
 mod counter;
 mod deadline;
 mod hello;
@@ -38,6 +40,7 @@ mod origin;
 mod outbox;
 mod output;
 mod packet;
+mod packet_counter;
 mod params;
 mod request;
 mod route;
@@ -57,6 +60,8 @@ use sixwire_proto::seed::Seed;
 use sixwire_proto::seqno::Seqno;
 use sixwire_proto::time::Instant;
 
+use authentication::Guard;
+pub use authentication::{Authentication, KeyCountError, Unauthenticated};
 use counter::Counters;
 pub use counter::DropReason;
 use deadline::{Deadlines, Timer};
@@ -73,7 +78,7 @@ pub use params::{
 };
 use request::Requests;
 use route::Table;
-pub use view::{HelloView, NeighbourView, RouteState, RouteView};
+pub use view::{Authenticity, HelloView, NeighbourView, RouteState, RouteView};
 
 /// One Babel speaker.
 #[derive(Debug)]
@@ -87,6 +92,8 @@ pub struct Babel {
     /// Before this, what is refused is counted only.
     next_complaint: Instant,
     links: BTreeMap<LinkId, Link>,
+    /// Of the links that have keys, up or not.
+    guards: BTreeMap<LinkId, Guard>,
     neighbours: Neighbours,
     table: Table,
     requests: Requests,
@@ -120,6 +127,7 @@ impl Babel {
             life: Life::Running,
             next_complaint: now,
             links: BTreeMap::new(),
+            guards: BTreeMap::new(),
             neighbours: Neighbours::default(),
             table: Table::default(),
             requests: Requests::default(),
@@ -157,6 +165,9 @@ impl Babel {
         match input {
             Input::LinkUp { link, params } => self.link_up(link, params),
             Input::LinkDown { link } => self.link_down(link),
+            Input::Authentication { link, authentication } => {
+                self.set_authentication(link, authentication);
+            }
             Input::LinkCost { link, extra } => self.link_extra(link, extra),
             Input::Packet { link, source, destination, bytes } => {
                 self.packet(Arrival { link, source, destination }, bytes);

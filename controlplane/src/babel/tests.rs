@@ -1,10 +1,12 @@
 //! The whole engine: several real ones on an in-memory network, and one against hand-made packets.
 
 mod adjacency;
+mod authentication;
 mod boundary;
 mod bulk;
 mod convergence;
 mod faults;
+mod keyed_network;
 mod limits;
 mod network;
 mod origin;
