@@ -18,13 +18,17 @@ use super::mailbox::Mailbox;
 use super::monotonic::Monotonic;
 use super::tally::LineBudget;
 use super::watchers::{Change, Watchers};
-use crate::babel::{Babel, Event, Input, LinkParams, NeighbourView, Output, RouteView, Target};
+use crate::babel::{
+    Authentication, Babel, Event, Input, LinkParams, NeighbourView, Output, RouteView, Target,
+};
 
 /// What may be asked of the routing task.
 #[derive(Debug)]
 pub(super) enum Command {
     /// Use a link.
     LinkUp(LinkId, LinkParams),
+    /// Sign and check its packets with these keys, or none.
+    Authenticate(LinkId, Option<Authentication>),
     /// Stop using it.
     LinkDown(LinkId),
     /// Announce a route of our own.
@@ -193,6 +197,9 @@ impl Routing {
     fn command(&mut self, command: Command) {
         match command {
             Command::LinkUp(link, params) => self.link_up(link, params),
+            Command::Authenticate(link, keys) => {
+                self.input(Input::Authentication { link, authentication: keys.as_ref() });
+            }
             Command::LinkDown(link) => {
                 self.input(Input::LinkDown { link });
                 self.socket.leave(link);
@@ -219,7 +226,7 @@ impl Routing {
     }
 
     fn link_up(&mut self, link: LinkId, params: LinkParams) {
-        if let Err(error) = self.socket.join(link) {
+        if let Err(error) = self.socket.join(link, params.address) {
             warn!(%link, %error, "cannot open UDP port 6696 for Babel on this link; if another Babel \
                                   program (babeld, bird) uses it, stop it and restart");
         }
@@ -281,7 +288,8 @@ impl Routing {
     fn output(&mut self, output: Output) {
         match output {
             Output::Send { link, to, packet } => {
-                if let Err(error) = self.socket.send(link, to, &packet.bytes) {
+                let datagram = packet.seal(self.clock.now().modulo_u32());
+                if let Err(error) = self.socket.send(link, to, &datagram) {
                     // A tunnel whose peer is not there yet says so; Hellos will find it.
                     self.count("send_error");
                     debug!(%link, %error, "sending a Babel packet failed");

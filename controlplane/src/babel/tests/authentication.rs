@@ -384,7 +384,7 @@ fn a_reply_that_is_late_wrong_or_not_wanted_proves_nothing() {
     let wrong = signer.packet(to_us(), &[], &[MacTlv::ChallengeReply(&nonce[1..])]);
     hear(&mut probe, &signer, to_us(), &wrong);
     assert_eq!(probe.count("dropped: unknown index"), 2);
-    probe.now = probe.now + secs(30);
+    probe.now += secs(30);
     let late = signer.packet(to_us(), &[hello(1, 400)], &[MacTlv::ChallengeReply(&nonce)]);
     hear(&mut probe, &signer, to_us(), &late);
     assert_eq!(probe.count("dropped: unknown index"), 3);
@@ -402,13 +402,13 @@ fn counters_are_forgotten_five_minutes_after_the_last_packet_that_passed() {
     let mut probe = probe();
     let mut signer = Signer::new(1);
     signer.prove(&mut probe);
-    probe.now = probe.now + secs(299);
+    probe.now += secs(299);
     let bytes = signer.packet(GROUP, &[], &[]);
     hear(&mut probe, &signer, GROUP, &bytes);
     assert_eq!(probe.count("dropped: unknown index"), 1);
     // Failed challenges in between do not put it off.
     for _ in 0..30 {
-        probe.now = probe.now + secs(10);
+        probe.now += secs(10);
         let counter = MacTlv::PacketCounter { counter: 99, index: b"second" };
         let replayed = signer.packet_with(GROUP, &[], &[counter]);
         hear(&mut probe, &signer, GROUP, &replayed);

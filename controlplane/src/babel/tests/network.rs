@@ -256,8 +256,7 @@ impl Network {
     fn carry_out(&mut self, node: usize, output: Output) {
         match output {
             Output::Send { link, to, packet } => {
-                let micros = u32::try_from(self.now.0 % (1 << 32)).unwrap();
-                self.send(node, link, to, &packet.seal(micros));
+                self.send(node, link, to, &packet.seal(self.now.modulo_u32()));
             }
             Output::Route { route, target } => {
                 match target {

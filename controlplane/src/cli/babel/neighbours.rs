@@ -18,7 +18,7 @@ pub(super) fn run(question: &Question) -> anyhow::Result<()> {
     })
 }
 
-const COLUMNS: [Column; 7] = [
+const COLUMNS: [Column; 8] = [
     Column::Text("INTERFACE"),
     Column::Text("ADDRESS"),
     Column::Number("COST"),
@@ -26,6 +26,7 @@ const COLUMNS: [Column; 7] = [
     Column::Number("TXCOST"),
     Column::Number("HELLOS"),
     Column::Number("ROUTES"),
+    Column::Text("AUTHENTICATED"),
 ];
 
 fn text(report: &NeighboursReport) -> String {
@@ -44,5 +45,6 @@ fn row(neighbour: &NeighbourReport) -> Vec<String> {
         or_dash(neighbour.txcost),
         format!("{:04x}", neighbour.hellos),
         neighbour.routes.to_string(),
+        or_dash(neighbour.authenticated.map(|yes| if yes { "yes" } else { "no" })),
     ]
 }

@@ -1,5 +1,6 @@
 //! What a routing engine alone is told: a TOML file and flags. A flag beats the file.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -11,8 +12,9 @@ use sixwire_proto::metric::Cost;
 use sixwire_proto::prefix::Prefix;
 use sixwire_proto::router_id::RouterId;
 
+use super::keys::{NamedKey, require_secret, resolve};
 use super::redistribution::Redistribute;
-use crate::babel::HELLO_INTERVAL;
+use crate::babel::{Authentication, HELLO_INTERVAL, Unauthenticated};
 use crate::daemon::config::source::Source;
 use crate::daemon::config::{ConfigError, Count, Log, LogKeys, Period, Rule, Table};
 
@@ -24,6 +26,10 @@ pub struct Keys {
     #[serde(rename = "interface")]
     #[arg(short, long = "interface", value_name = "NAME[=COST]")]
     pub interfaces: Option<Vec<Interface>>,
+    /// Keys that sign and check packets; in the file only.
+    #[serde(rename = "key")]
+    #[arg(skip)]
+    pub keys: Option<Vec<NamedKey>>,
     /// Announce this prefix
     #[arg(long, value_name = "PREFIX")]
     pub announce: Option<Vec<Prefix>>,
@@ -65,6 +71,10 @@ pub struct Interface {
     pub name: IfName,
     /// Cost of its links, above zero and finite.
     pub cost: Cost,
+    /// Ids of the keys that its packets are signed with.
+    pub keys: Vec<String>,
+    /// What is done with packets that none of them has signed.
+    pub unauthenticated: Unauthenticated,
 }
 
 #[derive(Deserialize)]
@@ -72,6 +82,10 @@ pub struct Interface {
 struct RawInterface {
     name: IfName,
     cost: Option<Count<1, 65_534>>,
+    #[serde(default)]
+    keys: Vec<String>,
+    #[serde(default)]
+    accept_unauthenticated: bool,
 }
 
 /// The settings, checked.
@@ -79,6 +93,8 @@ struct RawInterface {
 pub struct Config {
     /// Interfaces to run on.
     pub interfaces: Vec<Interface>,
+    /// What packets of an interface are signed and checked with.
+    pub authentication: BTreeMap<IfName, Authentication>,
     /// Prefixes of our own.
     pub announce: Vec<Prefix>,
     /// Kernel routes to announce.
@@ -108,7 +124,11 @@ impl Config {
     /// [`ConfigError`], which names file, line and key.
     pub fn load(file: Option<&Path>, over: Keys) -> Result<Self, ConfigError> {
         let below = match file {
-            Some(named) => Source::read(named)?.keys()?,
+            Some(named) => {
+                let keys: Keys = Source::read(named)?.keys()?;
+                require_secret(named, keys.keys.as_deref().unwrap_or_default())?;
+                keys
+            }
             None => Keys::default(),
         };
         Self::check(over.or(below)).map_err(ConfigError::from)
@@ -124,6 +144,7 @@ impl Config {
                 return Err(Rule::new("interface", format!("{} is listed twice", interface.name)));
             }
         }
+        let authentication = resolve(&keys.keys.unwrap_or_default(), &interfaces)?;
         let hello_interval = keys.hello_interval.map_or(HELLO_INTERVAL, Period::duration);
         let four_hellos = hello_interval * UPDATE_PER_HELLO;
         let update_interval = keys.update_interval.map_or(four_hellos, Period::duration);
@@ -133,6 +154,7 @@ impl Config {
         }
         Ok(Self {
             interfaces,
+            authentication,
             announce: keys.announce.unwrap_or_default(),
             redistribute: keys.redistribute.unwrap_or_default(),
             router_id: keys.router_id,
@@ -151,6 +173,7 @@ impl Keys {
     fn or(self, below: Self) -> Self {
         Self {
             interfaces: self.interfaces.or(below.interfaces),
+            keys: self.keys.or(below.keys),
             announce: self.announce.or(below.announce),
             redistribute: self.redistribute.or(below.redistribute),
             router_id: self.router_id.or(below.router_id),
@@ -176,13 +199,23 @@ impl FromStr for Interface {
         let name = name
             .parse()
             .map_err(|error: sixwire_dataplane::model::IfNameError| error.to_string())?;
-        Ok(RawInterface { name, cost: cost.map_err(|error| error.to_string())? }.into())
+        let cost = cost.map_err(|error| error.to_string())?;
+        Ok(RawInterface { name, cost, keys: Vec::new(), accept_unauthenticated: false }.into())
     }
 }
 
 impl From<RawInterface> for Interface {
-    fn from(RawInterface { name, cost }: RawInterface) -> Self {
-        Self { name, cost: cost.map_or(Cost::WIRED, |count| Cost(count.0)) }
+    fn from(raw: RawInterface) -> Self {
+        Self {
+            name: raw.name,
+            cost: raw.cost.map_or(Cost::WIRED, |count| Cost(count.0)),
+            keys: raw.keys,
+            unauthenticated: if raw.accept_unauthenticated {
+                Unauthenticated::Accept
+            } else {
+                Unauthenticated::Refuse
+            },
+        }
     }
 }
 
