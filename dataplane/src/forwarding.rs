@@ -5,7 +5,17 @@ use std::io;
 use std::path::Path;
 
 use crate::error::Error;
-use crate::model::IfName;
+use crate::model::{Family, IfName};
+
+/// Whether the kernel forwards packets of a family.
+#[must_use]
+pub fn is_enabled(family: Family) -> bool {
+    let key = match family {
+        Family::V4 => IPV4,
+        Family::V6 => IPV6,
+    };
+    is_set(&Path::new(SYSCTL).join(key), "1")
+}
 
 /// Makes the kernel forward IPv6 packets.
 ///
@@ -17,7 +27,7 @@ use crate::model::IfName;
 /// leaf.
 pub fn enable_ipv6() -> Result<(), Error> {
     let root = Path::new(SYSCTL).join("net/ipv6/conf");
-    if is_set(&root.join("all/forwarding"), "1") {
+    if is_enabled(Family::V6) {
         return Ok(());
     }
     let interfaces =
@@ -29,7 +39,7 @@ pub fn enable_ipv6() -> Result<(), Error> {
             write(&format!("net/ipv6/conf/{name}/accept_ra"), "2")?;
         }
     }
-    write("net/ipv6/conf/all/forwarding", "1")
+    write(IPV6, "1")
 }
 
 /// Makes the kernel forward IPv4 packets.
@@ -37,8 +47,7 @@ pub fn enable_ipv6() -> Result<(), Error> {
 /// # Errors
 /// [`Error::Sysctl`], as above.
 pub fn enable_ipv4() -> Result<(), Error> {
-    let key = "net/ipv4/ip_forward";
-    if is_set(&Path::new(SYSCTL).join(key), "1") { Ok(()) } else { write(key, "1") }
+    if is_enabled(Family::V4) { Ok(()) } else { write(IPV4, "1") }
 }
 
 /// Keeps the node at the other end of a tunnel from configuring us: no router advertisements, no
@@ -72,3 +81,5 @@ fn error(key: &str, value: &'static str, source: io::Error) -> Error {
 }
 
 const SYSCTL: &str = "/proc/sys";
+const IPV6: &str = "net/ipv6/conf/all/forwarding";
+const IPV4: &str = "net/ipv4/ip_forward";

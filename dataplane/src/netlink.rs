@@ -1,6 +1,7 @@
 //! Requests to the kernel's routing socket: one connection, every request acknowledged and timed.
 
 pub(crate) mod address;
+pub(crate) mod flush;
 pub(crate) mod foreign;
 pub(crate) mod interface;
 pub(crate) mod link;

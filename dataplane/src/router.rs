@@ -1,12 +1,13 @@
 //! Routing without tunnels of our own: the kernel's routes and the interfaces of others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::dataplane::opening::may_administer;
 use crate::error::Error;
 use crate::forwarding::ipv6_is_enabled;
 use crate::model::{IfName, RouteChange, RouteKey, RouteTarget};
 use crate::netlink::Netlink;
+use crate::netlink::flush::Flush;
 use crate::netlink::foreign::{ForeignRoute, ForeignRoutes};
 use crate::netlink::interface::{self, Interface};
 use crate::netlink::monitor::{self, Events, Removing};
@@ -47,6 +48,32 @@ impl Router {
     /// Makes many changes of routes, in order, many to a send. One outcome each.
     pub async fn apply(&self, changes: &[RouteChange]) -> Vec<Result<(), Error>> {
         self.table.apply(&self.netlink, changes).await
+    }
+
+    /// Removes routes of ours, faster than [`Self::apply`] and without an outcome each. What is gone already
+    /// is fine.
+    ///
+    /// # Errors
+    /// When not all could be removed.
+    pub async fn remove_all(&self, keys: impl Iterator<Item = RouteKey>) -> Result<(), Error> {
+        let keys: BTreeSet<RouteKey> = keys.collect();
+        let flush = Flush::new(self.table, keys.iter().copied())?;
+        let doing = "remove our routes";
+        let ended = tokio::task::spawn_blocking(|| flush.run()).await;
+        ended.map_err(|error| Error::kernel(doing, std::io::Error::other(error)))??;
+        let left: Vec<RouteChange> = (self.routes().await?.into_keys())
+            .filter(|key| keys.contains(key))
+            .map(RouteChange::Remove)
+            .collect();
+        self.apply(&left).await.into_iter().collect()
+    }
+
+    /// Whether the kernel can hold IPv6 routes for packets of some sources only (RFC 9079).
+    ///
+    /// # Errors
+    /// When the kernel refuses to tell.
+    pub async fn routes_by_source(&self) -> Result<bool, Error> {
+        self.table.routes_by_source(&self.netlink).await
     }
 
     /// The routes in our table that bear our mark and are as we make them.

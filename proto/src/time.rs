@@ -19,13 +19,6 @@ impl Instant {
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
     }
-
-    /// The microseconds modulo 2^32, as a packet carries them (RFC 9616 §3.2).
-    #[must_use]
-    pub fn modulo_u32(self) -> u32 {
-        let [.., a, b, c, d] = self.0.to_be_bytes();
-        u32::from_be_bytes([a, b, c, d])
-    }
 }
 
 impl Add<Duration> for Instant {

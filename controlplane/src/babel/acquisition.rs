@@ -30,6 +30,10 @@ impl Babel {
             self.count(DropReason::NotItsOwn);
             return self.retracted(from, key);
         }
+        if !self.is_let_in(from, key, router_id) {
+            self.count(DropReason::Filtered);
+            return self.retracted(from, key);
+        }
         let route = self.route_of(from, router_id, next_hop, update);
         if self.table.of(key).is_some_and(|entry| !entry.is_feasible(&route)) {
             self.count(DropReason::Unfeasible);
@@ -104,6 +108,7 @@ impl Babel {
             return self.ask_if_unfeasible(id, &route);
         }
         *known = route;
+        self.smooth(id, &before, &route);
         if before.router_id != route.router_id {
             self.originator_unheard(before.router_id, id);
         }
@@ -157,6 +162,7 @@ impl Babel {
     /// Drops the route of a neighbour from an entry, and selects anew.
     pub(super) fn drop_route(&mut self, id: EntryId, neighbour: NeighbourId) {
         if let Some(route) = self.table.take_route(id, neighbour) {
+            self.unsmooth(id, neighbour);
             self.originator_unheard(route.router_id, id);
             self.reselect(id);
         }

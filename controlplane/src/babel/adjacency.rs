@@ -1,6 +1,6 @@
 //! Links and neighbours coming and going (RFC 8966 §3.4).
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use sixwire_proto::babel::{Destination, Hello, HelloKind, Ihu, Tlv, Update};
@@ -17,6 +17,8 @@ use super::input::{LinkParams, LinkStart};
 use super::link::Link;
 use super::neighbour::{Greeting, Neighbour, NeighbourId, Told};
 use super::output::{DownCause, Event, Output};
+use super::pulse::Verdict;
+use super::rtt::{Delay, Sample};
 use super::sender::{Receipt, Sender};
 
 impl Babel {
@@ -25,7 +27,8 @@ impl Babel {
     pub(super) fn link_up(&mut self, id: LinkId, params: LinkParams) {
         self.link_down(id);
         let [.., high, low] = self.seed.next_u64().to_be_bytes();
-        self.links.insert(id, Link::new(params, Seqno(u16::from_be_bytes([high, low]))));
+        let seqno = Seqno(u16::from_be_bytes([high, low]));
+        self.links.insert(id, Link::new(params, seqno, self.params.link_sensing));
         self.send_hello(id);
         if params.start == LinkStart::Fresh {
             self.outbox.control(id, Destination::Multicast, self.wildcard_retraction());
@@ -53,6 +56,17 @@ impl Babel {
         link.extra = extra;
         for neighbour in self.neighbours_on(id) {
             self.neighbour_changed(neighbour);
+            if let Some(neighbour) = self.neighbours.get_mut(neighbour) {
+                neighbour.smoothing.forget_cost();
+            }
+        }
+    }
+
+    /// Notes another IPv4 address of ours, and tells its neighbours of their new next hop.
+    pub(super) fn link_v4(&mut self, id: LinkId, v4: Option<Ipv4Addr>) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        if std::mem::replace(&mut link.params.v4, v4) != v4 {
+            self.begin_periodic_update(id);
         }
     }
 
@@ -64,7 +78,8 @@ impl Babel {
             kind: HelloKind::Multicast,
             seqno: link.take_hello_seqno(now),
             interval: Interval::from_duration(self.params.hello_interval),
-            timestamp: None,
+            // The driver fills it in.
+            timestamp: (link.params.delay != Delay::Ignored).then_some(0),
         });
         self.outbox.control(id, Destination::Multicast, hello);
         for neighbour in self.neighbours_on(id) {
@@ -75,21 +90,24 @@ impl Babel {
     }
 
     fn send_ihu_if_due(&mut self, id: NeighbourId) {
-        let sensing = self.params.link_sensing;
         let Some(neighbour) = self.neighbours.get_mut(id) else { return };
+        let Some(link) = self.links.get(&neighbour.link) else { return };
         neighbour.told.hellos_ago = neighbour.told.hellos_ago.saturating_add(1);
-        if neighbour.told.hellos_ago >= HELLOS_PER_IHU || neighbour.is_unsettled(sensing) {
+        if neighbour.told.hellos_ago >= HELLOS_PER_IHU || neighbour.is_unsettled(link) {
             self.send_ihu(id, Destination::Multicast);
+            self.introduce_kernel(id);
         }
     }
 
     /// Tells a neighbour what receiving from it costs. The address is always said, so that the TLV means
-    /// the same in unicast and multicast.
+    /// the same in unicast and multicast. Only an IHU to the group has a Hello beside it, without which its
+    /// times would be of no use (RFC 9616).
     fn send_ihu(&mut self, id: NeighbourId, to: Destination) {
-        let (sensing, now) = (self.params.link_sensing, self.now);
+        let now = self.now;
         let Some(neighbour) = self.neighbours.get_mut(id) else { return };
         let Some(link) = self.links.get(&neighbour.link) else { return };
-        let rxcost = neighbour.rxcost(link, sensing, now);
+        let rxcost = neighbour.rxcost(link, now);
+        let timed = to == Destination::Multicast && link.params.delay != Delay::Ignored;
         neighbour.told = Told { rxcost, hellos_ago: 0 };
         let ihu = Tlv::Ihu(Ihu {
             address: Some(IpAddr::V6(neighbour.address)),
@@ -97,7 +115,7 @@ impl Babel {
             interval: Interval::from_duration(
                 self.params.hello_interval * u32::from(HELLOS_PER_IHU),
             ),
-            timestamps: None,
+            timestamps: neighbour.rtt.echo(now).filter(|_| timed),
         });
         self.outbox.control(neighbour.link, to, ihu);
     }
@@ -136,6 +154,7 @@ impl Babel {
         let Some(neighbour) = self.neighbours.get_mut(id) else { return };
         neighbour.multicast = History::default();
         neighbour.unicast = History::default();
+        neighbour.rtt.restart();
         neighbour.told = Told { rxcost: Cost::INFINITY, hellos_ago: u8::MAX };
         neighbour.sender = Sender::default();
         let (link, address) = (neighbour.link, neighbour.address);
@@ -157,6 +176,18 @@ impl Babel {
         self.deadlines.set_by(Timer::Hello(link_id), earliest.max(now + gap));
     }
 
+    /// Enters a Hello of a known neighbour. One that was not to be heard any more hears from us at once, so
+    /// that a repaired line takes one Hello and a round trip.
+    pub(super) fn hear_again(&mut self, id: NeighbourId, hello: &Hello) {
+        let Some(neighbour) = self.neighbours.get(id) else { return };
+        let (link_id, gone) = (neighbour.link, neighbour.pulse.is_gone());
+        let lost = self.links.get(&link_id).is_some_and(|link| !neighbour.is_heard(link));
+        self.hear_hello(id, hello);
+        if lost || gone {
+            self.greet(link_id);
+        }
+    }
+
     /// Enters a Hello.
     pub(super) fn hear_hello(&mut self, id: NeighbourId, hello: &Hello) {
         let now = self.now;
@@ -174,11 +205,36 @@ impl Babel {
         if unscheduled || neighbour.is_forgotten(now) {
             return self.forget(id, DownCause::Unheard);
         }
-        if neighbour.is_silent(now) {
-            let (link, neighbour) = (neighbour.link, neighbour.address);
-            self.outbox.outputs.push_back(Output::Probe { link, neighbour });
+        match neighbour.look(self.params.probing, now) {
+            Verdict::Ask => self.ask_kernel(id),
+            Verdict::Wait | Verdict::Gone => {}
         }
         self.neighbour_changed(id);
+    }
+
+    fn ask_kernel(&mut self, id: NeighbourId) {
+        let Some(neighbour) = self.neighbours.get(id) else { return };
+        let (link, neighbour) = (neighbour.link, neighbour.address);
+        self.outbox.outputs.push_back(Output::Probe { link, neighbour });
+    }
+
+    /// Asks the kernel of a usable neighbour once, to know whether it would answer.
+    fn introduce_kernel(&mut self, id: NeighbourId) {
+        let now = self.now;
+        let Some(neighbour) = self.neighbours.get_mut(id) else { return };
+        if neighbour.cost.is_finite() && neighbour.pulse.introduce(now) == Verdict::Ask {
+            self.ask_kernel(id);
+        }
+    }
+
+    /// The packet of a neighbour is read: what its stamps say counts now.
+    pub(super) fn end_packet(&mut self, link: LinkId, source: Ipv6Addr) {
+        let Some(id) = self.neighbours.at(link, source) else { return };
+        let now = self.now;
+        let Some(neighbour) = self.neighbours.get_mut(id) else { return };
+        if neighbour.rtt.end_packet(now) == Sample::Taken {
+            self.neighbour_changed(id);
+        }
     }
 
     /// A neighbour's kernel answered a probe.
@@ -192,21 +248,26 @@ impl Babel {
 
     /// Computes the cost of the link to a neighbour anew, with all that hangs on it.
     pub(super) fn neighbour_changed(&mut self, id: NeighbourId) {
-        let (sensing, now) = (self.params.link_sensing, self.now);
+        let (probing, at) = (self.params.probing, self.moment());
+        let now = self.now;
         let Some(neighbour) = self.neighbours.get_mut(id) else { return };
         let Some(link) = self.links.get(&neighbour.link) else { return };
         let (link_id, address) = (neighbour.link, neighbour.address);
-        let rxcost = neighbour.rxcost(link, sensing, now);
-        let cost = neighbour.link_cost(link, sensing, now);
+        let rxcost = neighbour.rxcost(link, now);
+        let cost = neighbour.link_cost(link, now) + neighbour.rtt.charge(link.params.delay);
         let before = std::mem::replace(&mut neighbour.cost, cost);
         let told = neighbour.told.rxcost;
-        let due = neighbour.due().unwrap_or(self.now + UNSCHEDULED_LIFE);
-        self.deadlines.set(Timer::Neighbour(id), due.max(self.now + Duration::from_millis(1)));
+        let counted = neighbour.due().unwrap_or(now + UNSCHEDULED_LIFE);
+        let due = neighbour.look_at(probing).map_or(counted, |look| look.min(counted));
+        self.deadlines.set(Timer::Neighbour(id), due.max(now + Duration::from_millis(1)));
         if rxcost != told {
             self.send_ihu(id, Destination::Unicast(address));
         }
         if cost == before {
             return;
+        }
+        if let Some(neighbour) = self.neighbours.get_mut(id) {
+            neighbour.smoothing.cost_changed(before, cost, at);
         }
         match (before.is_finite(), cost.is_finite()) {
             (false, _) => self.neighbour_up(id, link_id, address, cost),
@@ -214,8 +275,7 @@ impl Babel {
                 self.outbox.event(Event::NeighbourCost { link: link_id, neighbour: address, cost });
             }
             (true, false) => {
-                let cause =
-                    if rxcost.is_finite() { DownCause::Unhearing } else { DownCause::Unheard };
+                let cause = self.down_cause(id, rxcost);
                 self.outbox.event(Event::NeighbourDown {
                     link: link_id,
                     neighbour: address,
@@ -227,9 +287,19 @@ impl Babel {
         self.reselect_all_of(id);
     }
 
+    fn down_cause(&self, id: NeighbourId, rxcost: Cost) -> DownCause {
+        let gone = self.neighbours.get(id).is_some_and(|neighbour| neighbour.pulse.is_gone());
+        match (gone, rxcost.is_finite()) {
+            (true, _) => DownCause::Unanswering,
+            (false, true) => DownCause::Unhearing,
+            (false, false) => DownCause::Unheard,
+        }
+    }
+
     fn neighbour_up(&mut self, id: NeighbourId, link: LinkId, address: Ipv6Addr, cost: Cost) {
         self.outbox.event(Event::NeighbourUp { link, neighbour: address, cost });
         self.introduce(id);
+        self.introduce_kernel(id);
     }
 
     /// Tells a usable neighbour our whole table, and waits for its own.

@@ -1,6 +1,5 @@
 //! Sending updates (RFC 8966 §3.7).
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use sixwire_proto::babel::{Destination, RouteKey, Tlv, Update, Writer};
@@ -47,7 +46,7 @@ impl Babel {
     /// used just now are told when they can.
     pub(super) fn tell(&mut self, key: RouteKey, to: Audience, at: Instant) -> Vec<NeighbourId> {
         let mut told = Vec::new();
-        for link in self.links_of(to) {
+        for link in self.links_of(key, to) {
             let up: Vec<NeighbourId> = self.usable_on(link).collect();
             if up.len() > MOST_UNICAST {
                 self.enqueue(Outlet::Multicast(link), key, at);
@@ -72,14 +71,14 @@ impl Babel {
         }
     }
 
-    fn links_of(&self, audience: Audience) -> Vec<LinkId> {
+    fn links_of(&self, key: RouteKey, audience: Audience) -> Vec<LinkId> {
         let splits = |id: LinkId| self.links.get(&id).is_some_and(splits);
         let wanted = |id: LinkId| match audience {
             Audience::Everyone => true,
             Audience::Beyond(link) => id != link || !splits(id),
             Audience::On(a, b) => id == a || id == b,
         };
-        self.links.keys().copied().filter(|id| wanted(*id)).collect()
+        self.links.keys().copied().filter(|id| wanted(*id) && self.may_tell(key, *id)).collect()
     }
 
     fn usable_on(&self, link: LinkId) -> impl Iterator<Item = NeighbourId> {
@@ -206,6 +205,9 @@ impl Babel {
         link: LinkId,
         params: LinkParams,
     ) -> Option<Update> {
+        if !self.may_tell(key, link) {
+            return (reason == Reason::Answer).then(|| self.retraction(key));
+        }
         let entry = self.table.of(key);
         let Some((entry, selected)) = entry.and_then(|entry| Some((entry, entry.selected?))) else {
             let lost = entry.is_some_and(|entry| entry.hold.is_some());
@@ -218,6 +220,10 @@ impl Babel {
         if reason != Reason::Answer && self.is_behind(&selected, link, params) {
             return (reason == Reason::Change).then(|| self.retraction(key));
         }
+        let metric = self.told_metric(entry, &selected, link);
+        if !metric.is_finite() {
+            return (reason != Reason::Dump).then(|| self.retraction(key));
+        }
         if !self.has_room_for_source(entry, &selected) {
             self.count(DropReason::TooManySources);
             return None;
@@ -225,9 +231,9 @@ impl Babel {
         Some(Update {
             route: Some(key),
             router_id: Some(selected.router_id),
-            next_hop: Some(IpAddr::V6(params.address)),
+            next_hop: Some(params.next_hop(key.destination)),
             seqno: self.announced_seqno(entry, &selected)?,
-            metric: selected.metric,
+            metric,
             interval: self.advertised_interval(),
         })
     }
@@ -275,6 +281,7 @@ impl Babel {
     fn announced(&mut self, key: RouteKey, waiting: Waiting, update: &Update) -> Carried {
         self.counters_mut().done(Done::UpdateSent);
         let (own, now) = (self.params.router_id, self.now);
+        let told = self.untold_metric(update);
         let Some(router_id) = update.router_id else {
             return Carried { key, waiting, content: Content::Retracted };
         };
@@ -285,7 +292,7 @@ impl Babel {
                 self.schedule(id);
             }
             if let Some(entry) = self.table.get_mut(id) {
-                entry.told = update.metric;
+                entry.told = told;
             }
         }
         Carried { key, waiting, content: Content::Reachable }

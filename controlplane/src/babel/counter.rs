@@ -51,6 +51,8 @@ pub enum DropReason {
     HopelessRequest,
     /// Updates a neighbour never acknowledged.
     Unacknowledged,
+    /// An update that a filter denies.
+    Filtered,
 }
 
 /// What was done.
@@ -107,7 +109,7 @@ const DONE: [&str; 10] = [
 ];
 
 /// Labels of [`DropReason`], in its order.
-const DROPPED: [&str; 23] = [
+const DROPPED: [&str; 24] = [
     "dropped: unknown link",
     "dropped: bad source address",
     "dropped: bad packet",
@@ -131,6 +133,7 @@ const DROPPED: [&str; 23] = [
     "dropped: repeated seqno request",
     "dropped: hopeless seqno request",
     "dropped: unacknowledged updates",
+    "dropped: filtered update",
 ];
 
 #[cfg(test)]
@@ -140,12 +143,9 @@ mod tests {
     #[test]
     fn every_reason_has_its_label() {
         let mut counters = Counters::default();
-        counters.dropped(DropReason::Unacknowledged);
+        counters.dropped(DropReason::Filtered);
         counters.done(Done::RequestForwarded);
         let counted: Vec<_> = counters.iter().filter(|(_, count)| *count == 1).collect();
-        assert_eq!(
-            counted,
-            [("seqno requests forwarded", 1), ("dropped: unacknowledged updates", 1)]
-        );
+        assert_eq!(counted, [("seqno requests forwarded", 1), ("dropped: filtered update", 1)]);
     }
 }

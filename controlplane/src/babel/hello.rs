@@ -76,9 +76,20 @@ impl History {
         self.heard == 0
     }
 
-    /// Whether any of the last `sensing.heard_of` is missing.
-    pub(super) fn is_lossy(&self, sensing: LinkSensing) -> bool {
-        self.missed(sensing.heard_of) > 0
+    /// Whether Hellos of this kind were ever promised.
+    pub(super) fn is_scheduled(&self) -> bool {
+        !self.interval.is_zero()
+    }
+
+    /// How many of the last `most` Hellos were heard, and of how many that are known of.
+    pub(super) fn heard_of_last(&self, most: u8) -> (u8, u8) {
+        let of = most.min(self.known);
+        (of - self.missed(of), of)
+    }
+
+    /// Whether any of the last so many is missing.
+    pub(super) fn is_lossy(&self, of: u8) -> bool {
+        self.missed(of) > 0
     }
 
     /// The verdict of k-out-of-j.

@@ -1,6 +1,6 @@
 //! What can happen to a Babel instance.
 
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use sixwire_proto::babel::{Destination, RouteKey};
 use sixwire_proto::link::LinkId;
@@ -9,6 +9,9 @@ use sixwire_proto::prefix::Prefix;
 use sixwire_proto::router_id::RouterId;
 
 use super::authentication::Authentication;
+use super::filter::LinkTag;
+use super::params::LinkQuality;
+use super::rtt::Delay;
 
 /// One event. Each is handled completely before the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +42,14 @@ pub enum Input<'a> {
         link: LinkId,
         /// What it costs more; zero ends it.
         extra: Cost,
+    },
+    /// Our IPv4 address on a link is another one, or there is none any more. What we announce for IPv4 is
+    /// announced anew.
+    LinkV4 {
+        /// The link.
+        link: LinkId,
+        /// The address.
+        address: Option<Ipv4Addr>,
     },
     /// A datagram came.
     Packet {
@@ -93,6 +104,10 @@ pub enum Input<'a> {
 pub struct LinkParams {
     /// Our own link-local address on it.
     pub address: Ipv6Addr,
+    /// Our IPv4 address on it: the next hop of IPv4 routes. Without one they lead through IPv6 (RFC 9229).
+    pub v4: Option<Ipv4Addr>,
+    /// What filters know it by.
+    pub tag: Option<LinkTag>,
     /// What it costs as long as it is up; zero counts as one.
     pub cost: Cost,
     /// The largest UDP payload to send.
@@ -103,6 +118,10 @@ pub struct LinkParams {
     pub start: LinkStart,
     /// Whose routes are believed there.
     pub announcers: Announcers,
+    /// How its quality is estimated; `None` as [`super::Params::link_sensing`] has it.
+    pub quality: Option<LinkQuality>,
+    /// What its delay is good for.
+    pub delay: Delay,
 }
 
 /// Whose routes a link may bring.
@@ -138,11 +157,23 @@ impl LinkParams {
     pub fn wired(address: Ipv6Addr) -> Self {
         Self {
             address,
+            v4: None,
+            tag: None,
             cost: Cost::WIRED,
             largest_datagram: LARGEST_DATAGRAM,
             split_horizon: SplitHorizon::On,
             start: LinkStart::Fresh,
             announcers: Announcers::Anyone,
+            quality: None,
+            delay: Delay::Measured,
+        }
+    }
+
+    /// Where neighbours on the link are to send packets for a destination.
+    pub(super) fn next_hop(&self, destination: Prefix) -> IpAddr {
+        match self.v4 {
+            Some(v4) if !destination.is_v6() => IpAddr::V4(v4),
+            _ => IpAddr::V6(self.address),
         }
     }
 }

@@ -8,12 +8,15 @@ use sixwire_proto::seqno::Seqno;
 use sixwire_proto::time::Instant;
 
 use super::input::LinkParams;
+use super::params::{LinkQuality, LinkSensing};
 use super::sender::Sender;
 
 /// A link that is up.
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) params: LinkParams,
+    /// How well it works.
+    pub(super) quality: LinkQuality,
     /// What it costs beyond its nominal cost.
     pub(super) extra: Cost,
     /// Number of the next Multicast Hello.
@@ -24,9 +27,17 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// A link on which nothing was sent yet; its Hellos start anywhere.
-    pub(super) fn new(params: LinkParams, hello_seqno: Seqno) -> Self {
-        Self { params, extra: Cost(0), hello_seqno, last_hello: None, sender: Sender::default() }
+    /// A link on which nothing was sent yet; its Hellos start anywhere. `sensing` holds where the link
+    /// has no word of its own.
+    pub(super) fn new(params: LinkParams, hello_seqno: Seqno, sensing: LinkSensing) -> Self {
+        Self {
+            params,
+            quality: params.quality.unwrap_or(LinkQuality::KOutOfJ(sensing)),
+            extra: Cost(0),
+            hello_seqno,
+            last_hello: None,
+            sender: Sender::default(),
+        }
     }
 
     /// Cost of receiving on it while it works: strictly positive (RFC 8966 §3.4.3).

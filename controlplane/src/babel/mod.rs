@@ -31,6 +31,8 @@ mod authentication;
 mod challenge;
 mod counter;
 mod deadline;
+mod etx;
+mod filter;
 mod hello;
 mod hold;
 mod input;
@@ -42,10 +44,13 @@ mod output;
 mod packet;
 mod packet_counter;
 mod params;
+mod pulse;
 mod request;
 mod route;
+mod rtt;
 mod selection;
 mod sender;
+mod smoothing;
 mod source;
 mod starvation;
 mod view;
@@ -65,6 +70,8 @@ pub use authentication::{Authentication, KeyCountError, Unauthenticated};
 use counter::Counters;
 pub use counter::DropReason;
 use deadline::{Deadlines, Timer};
+use filter::Filters;
+pub use filter::{Action, Direction, Filter, LinkTag, MetricChange, SourceMatch};
 pub use input::{Announcers, Input, LinkParams, LinkStart, SplitHorizon};
 use link::Link;
 use neighbour::Neighbours;
@@ -73,17 +80,20 @@ use outbox::Outbox;
 pub use output::{Complaint, DownCause, Event, Output, Target};
 use packet::Arrival;
 pub use params::{
-    Forwarding, HELLO_INTERVAL, LIMITS, LINK_SENSING, Limits, LinkSensing, OriginCheck, Params,
-    SWITCH_MARGIN, UPDATE_INTERVAL,
+    FAST_HELLO_INTERVAL, FAST_PROBING, Forwarding, HELLO_INTERVAL, LIMITS, LINK_SENSING, Limits,
+    LinkQuality, LinkSensing, OriginCheck, PROBING, Params, SWITCH_MARGIN, UPDATE_INTERVAL,
 };
+pub use pulse::Probing;
 use request::Requests;
 use route::Table;
+pub use rtt::{Delay, RttCost, wire_time};
 pub use view::{Authenticity, HelloView, NeighbourView, RouteState, RouteView};
 
 /// One Babel speaker.
 #[derive(Debug)]
 pub struct Babel {
     params: Params,
+    filters: Filters,
     seed: Seed,
     now: Instant,
     /// Our sequence number.
@@ -121,6 +131,7 @@ impl Babel {
         };
         Self {
             params,
+            filters: Filters::default(),
             seed,
             now,
             seqno: params.seqno,
@@ -169,6 +180,7 @@ impl Babel {
                 self.set_authentication(link, authentication);
             }
             Input::LinkCost { link, extra } => self.link_extra(link, extra),
+            Input::LinkV4 { link, address } => self.link_v4(link, address),
             Input::Packet { link, source, destination, bytes } => {
                 self.packet(Arrival { link, source, destination }, bytes);
             }

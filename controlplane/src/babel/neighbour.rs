@@ -2,17 +2,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv6Addr;
+use std::time::Duration;
 
 use sixwire_proto::babel::{Hello, HelloKind, Ihu};
 use sixwire_proto::link::LinkId;
 use sixwire_proto::metric::Cost;
 use sixwire_proto::time::Instant;
 
+use super::etx;
 use super::hello::History;
 use super::link::Link;
-use super::params::LinkSensing;
+use super::params::LinkQuality;
+use super::pulse::{Probing, Pulse, Verdict};
 use super::route::EntryId;
+use super::rtt::Rtt;
 use super::sender::Sender;
+use super::smoothing::Smoothing;
 
 /// Names one life of a neighbour; never used again after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,10 +36,9 @@ pub(super) struct Neighbour {
     pub(super) txcost_expires: Option<Instant>,
     /// Cost of the link to it, as used for all its routes.
     pub(super) cost: Cost,
-    /// When anything was heard from it last.
-    heard: Instant,
-    /// Until when its kernel's answers speak for it while it is silent itself.
-    held_until: Instant,
+    pub(super) pulse: Pulse,
+    pub(super) rtt: Rtt,
+    pub(super) smoothing: Smoothing,
     /// The rxcost it was last told, and how many of our Hellos ago.
     pub(super) told: Told,
     pub(super) greeting: Greeting,
@@ -70,8 +74,9 @@ impl Neighbour {
             txcost: Cost::INFINITY,
             txcost_expires: None,
             cost: Cost::INFINITY,
-            heard: now,
-            held_until: now,
+            pulse: Pulse::new(now),
+            rtt: Rtt::UNKNOWN,
+            smoothing: Smoothing::default(),
             told: Told { rxcost: Cost::INFINITY, hellos_ago: u8::MAX },
             greeting: Greeting::Silent,
             routes: BTreeSet::new(),
@@ -87,53 +92,84 @@ impl Neighbour {
         }
     }
 
-    /// Cost of receiving from it: nominal and extra cost of the link while either history has it up
-    /// (RFC 8966 §A.2.1), or its kernel answers in its stead.
-    pub(super) fn rxcost(&self, link: &Link, sensing: LinkSensing, now: Instant) -> Cost {
-        if self.multicast.is_up(sensing) || self.unicast.is_up(sensing) || self.is_held(now) {
-            link.cost()
-        } else {
-            Cost::INFINITY
+    /// Cost of receiving from it. While its kernel answers in its stead, its link is as it was.
+    pub(super) fn rxcost(&self, link: &Link, now: Instant) -> Cost {
+        if self.pulse.is_gone() {
+            return Cost::INFINITY;
+        }
+        match link.quality {
+            LinkQuality::Etx => etx::rxcost(&self.multicast, link.cost()).min(self.held_cost(now)),
+            LinkQuality::KOutOfJ(_) if self.is_heard(link) || self.is_held(now) => link.cost(),
+            LinkQuality::KOutOfJ(_) => Cost::INFINITY,
         }
     }
 
-    /// Cost of the link: the dearer direction, so that both ends agree and a drain by either end is
-    /// a drain of both. Infinite until an IHU was received (RFC 8966 §3.4.3).
-    pub(super) fn link_cost(&self, link: &Link, sensing: LinkSensing, now: Instant) -> Cost {
-        self.rxcost(link, sensing, now).max(self.txcost)
+    /// What it was told last, while its kernel answers.
+    fn held_cost(&self, now: Instant) -> Cost {
+        if self.is_held(now) { self.told.rxcost } else { Cost::INFINITY }
+    }
+
+    /// Whether its own Hellos have the link up, those of either kind. Unlike RFC 8966 §A.2.1 has it,
+    /// unscheduled ones of one kind prove nothing about a node that promises the other kind: they never
+    /// run out.
+    pub(super) fn is_heard(&self, link: &Link) -> bool {
+        let LinkQuality::KOutOfJ(sensing) = link.quality else {
+            return !self.multicast.is_empty();
+        };
+        let promised = self.multicast.is_scheduled() || self.unicast.is_scheduled();
+        let is_up = |one: &History| one.is_up(sensing) && (one.is_scheduled() || !promised);
+        is_up(&self.multicast) || is_up(&self.unicast)
+    }
+
+    /// Cost of the link, without what its delay adds: the dearer direction, so that both ends agree and a
+    /// drain by either end is a drain of both; or both directions, by ETX. Infinite until an IHU was
+    /// received (RFC 8966 §3.4.3).
+    pub(super) fn link_cost(&self, link: &Link, now: Instant) -> Cost {
+        let rxcost = self.rxcost(link, now);
+        match link.quality {
+            LinkQuality::KOutOfJ(_) => rxcost.max(self.txcost),
+            LinkQuality::Etx => etx::cost(rxcost, self.txcost, link.cost()),
+        }
     }
 
     /// Enters a Hello.
     pub(super) fn hear_hello(&mut self, hello: &Hello, now: Instant) {
-        self.heard = now;
+        self.rtt.hear_hello(hello.timestamp);
         self.history(hello.kind).receive(hello.seqno, hello.interval, now);
+        self.pulse.hear_hello(self.interval(), now);
     }
 
     /// Its kernel answered: the link carries packets. That keeps a usable neighbour usable while its
     /// program restarts, but not for ever, and makes none.
     pub(super) fn answered(&mut self, now: Instant) {
         if self.cost.is_finite() {
-            let next_look = now + self.multicast.interval().max(self.unicast.interval()) * 2;
-            self.held_until = next_look.min(self.heard + PATIENCE);
+            self.pulse.answered(self.interval(), now);
         }
     }
 
     /// Whether its kernel speaks for it.
     pub(super) fn is_held(&self, now: Instant) -> bool {
-        now < self.held_until
+        self.pulse.is_held(now)
     }
 
-    /// Whether a usable neighbour has missed its time to speak.
-    pub(super) fn is_silent(&self, now: Instant) -> bool {
-        let interval = self.multicast.interval().max(self.unicast.interval());
-        self.cost.is_finite() && self.heard + interval < now
+    /// Looks whether a usable neighbour has missed its time to speak.
+    pub(super) fn look(&mut self, probing: Probing, now: Instant) -> Verdict {
+        let interval = self.interval();
+        if self.cost.is_finite() { self.pulse.look(interval, probing, now) } else { Verdict::Wait }
+    }
+
+    /// Time between two of its Hellos; zero if it promises none.
+    fn interval(&self) -> Duration {
+        self.multicast.interval().max(self.unicast.interval())
     }
 
     /// Whether any of its last Hellos is missing, or it may not have heard of us: it gets every IHU.
-    pub(super) fn is_unsettled(&self, sensing: LinkSensing) -> bool {
-        !self.txcost.is_finite()
-            || self.multicast.is_lossy(sensing)
-            || self.unicast.is_lossy(sensing)
+    pub(super) fn is_unsettled(&self, link: &Link) -> bool {
+        let of = match link.quality {
+            LinkQuality::KOutOfJ(sensing) => sensing.heard_of,
+            LinkQuality::Etx => LAST_FEW,
+        };
+        !self.txcost.is_finite() || self.multicast.is_lossy(of) || self.unicast.is_lossy(of)
     }
 
     /// Enters an IHU for us. Its interval is stretched to the least that is honoured.
@@ -141,13 +177,14 @@ impl Neighbour {
         let interval = ihu.interval.duration().max(LEAST_IHU_INTERVAL);
         self.txcost = ihu.rxcost.max(Cost(1));
         self.txcost_expires = Some(now + interval * 7 / 2);
+        self.rtt.hear_ihu(ihu.timestamps);
     }
 
     /// Counts what did not come until now: Hellos of either kind, the IHU.
     pub(super) fn expire(&mut self, now: Instant) {
         self.multicast.expire(now);
         self.unicast.expire(now);
-        if self.txcost_expires.is_some_and(|at| at.max(self.held_until) <= now) {
+        if self.txcost_expires.is_some_and(|at| at.max(self.pulse.held_until()) <= now) {
             self.txcost = Cost::INFINITY;
             self.txcost_expires = None;
         }
@@ -158,10 +195,16 @@ impl Neighbour {
         self.multicast.is_empty() && self.unicast.is_empty() && !self.is_held(now)
     }
 
-    /// When to count next.
+    /// When to count next, if there is anything to count.
     pub(super) fn due(&self) -> Option<Instant> {
-        let txcost_expires = self.txcost_expires.map(|at| at.max(self.held_until));
+        let txcost_expires = self.txcost_expires.map(|at| at.max(self.pulse.held_until()));
         [self.multicast.due(), self.unicast.due(), txcost_expires].into_iter().flatten().min()
+    }
+
+    /// When to look next whether it is late.
+    pub(super) fn look_at(&self, probing: Probing) -> Option<Instant> {
+        let due = self.pulse.due(self.interval(), probing);
+        due.filter(|_| self.cost.is_finite())
     }
 }
 
@@ -221,7 +264,6 @@ impl Neighbours {
 }
 
 /// A shorter promise is read as this: a peer must not set the pace of our timers.
-const LEAST_IHU_INTERVAL: std::time::Duration = std::time::Duration::from_millis(150);
-/// A neighbour may be silent that long while its kernel answers: the restart of a program, or of a
-/// machine's control plane. Its routes expire at about the same time (RFC 8966 appendix B).
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(45);
+const LEAST_IHU_INTERVAL: Duration = Duration::from_millis(150);
+/// Hellos on a lossy link that are looked at for news.
+const LAST_FEW: u8 = 3;

@@ -168,6 +168,8 @@ impl Complaint {
 pub enum DownCause {
     /// Its Hellos are missing.
     Unheard,
+    /// Its Hello is late, and its kernel does not answer as it used to.
+    Unanswering,
     /// It does not hear us.
     Unhearing,
     /// Its link is gone.
@@ -178,6 +180,7 @@ impl fmt::Display for DownCause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Unheard => "its hellos are missing",
+            Self::Unanswering => "its hello is late and its kernel does not answer",
             Self::Unhearing => "it does not hear us",
             Self::LinkDown => "its link is down",
         })

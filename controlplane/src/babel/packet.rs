@@ -50,6 +50,7 @@ impl Babel {
         for tlv in reader {
             self.tlv(arrival, tlv);
         }
+        self.end_packet(arrival.link, arrival.source);
     }
 
     fn tlv(&mut self, arrival: Arrival, tlv: Result<Tlv, TlvError>) {
@@ -91,7 +92,7 @@ impl Babel {
 
     fn hello(&mut self, link: LinkId, source: Ipv6Addr, hello: &Hello) {
         match self.neighbours.at(link, source) {
-            Some(id) if self.continues(id, hello) => self.hear_hello(id, hello),
+            Some(id) if self.continues(id, hello) => self.hear_again(id, hello),
             Some(id) => self.restarted(id, hello),
             None => self.meet(link, source, hello),
         }

@@ -6,6 +6,8 @@ use sixwire_proto::metric::Cost;
 use sixwire_proto::router_id::RouterId;
 use sixwire_proto::seqno::Seqno;
 
+use super::pulse::Probing;
+
 /// Parameters of one instance. [`Params::new`] fills in the defaults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Params {
@@ -17,8 +19,10 @@ pub struct Params {
     pub hello_interval: Duration,
     /// Time between two full updates on a link.
     pub update_interval: Duration,
-    /// When a link counts as up.
+    /// When a link counts as up, unless it says otherwise itself.
     pub link_sensing: LinkSensing,
+    /// How a neighbour whose Hello is late is asked whether it is there.
+    pub probing: Probing,
     /// How much lower a metric must be before a working route is left for it.
     pub switch_margin: Cost,
     /// Whether routes need a known origin.
@@ -38,6 +42,15 @@ pub struct LinkSensing {
     pub least_heard: u8,
     /// j: among this many, at most 16.
     pub heard_of: u8,
+}
+
+/// How the quality of a link is estimated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkQuality {
+    /// It is up or down (RFC 8966 §A.2.1).
+    KOutOfJ(LinkSensing),
+    /// It costs the more the more Hellos are lost, either way (§A.2.2).
+    Etx,
 }
 
 /// Whether a route must belong to a certified origin to be selected.
@@ -75,6 +88,15 @@ pub struct Limits {
     pub origins_wanted: usize,
 }
 
+impl LinkSensing {
+    /// `least_heard` out of `heard_of`; `None` unless 0 < k <= j <= 16.
+    #[must_use]
+    pub fn new(least_heard: u8, heard_of: u8) -> Option<Self> {
+        let valid = (1..=heard_of).contains(&least_heard) && heard_of <= 16;
+        valid.then_some(Self { least_heard, heard_of })
+    }
+}
+
 impl Params {
     /// Defaults for a node with this router-id, which has announced nothing as new as `seqno`.
     #[must_use]
@@ -85,17 +107,35 @@ impl Params {
             hello_interval: HELLO_INTERVAL,
             update_interval: UPDATE_INTERVAL,
             link_sensing: LINK_SENSING,
+            probing: PROBING,
             switch_margin: SWITCH_MARGIN,
             origin_check: OriginCheck::Off,
             forwarding: Forwarding::Transit,
             limits: LIMITS,
         }
     }
+
+    /// The same for a node that notices a silent link in less than a second, at about three times the
+    /// traffic.
+    #[must_use]
+    pub fn fast(router_id: RouterId, seqno: Seqno) -> Self {
+        Self {
+            hello_interval: FAST_HELLO_INTERVAL,
+            probing: FAST_PROBING,
+            ..Self::new(router_id, seqno)
+        }
+    }
 }
 
+/// Half of RFC 8966 appendix B: with [`PROBING`], a silent link is noticed within 3.2 s.
+pub const HELLO_INTERVAL: Duration = Duration::from_secs(2);
+/// Five questions, answered by no program, in one second: a machine that stalls for longer is down.
+pub const PROBING: Probing = Probing { spacing: Duration::from_millis(200), count: 5 };
+/// With [`FAST_PROBING`], a silent link is noticed within 0.7 s.
+pub const FAST_HELLO_INTERVAL: Duration = Duration::from_millis(400);
+/// Five questions in a quarter of a second.
+pub const FAST_PROBING: Probing = Probing { spacing: Duration::from_millis(50), count: 5 };
 /// RFC 8966 appendix B.
-pub const HELLO_INTERVAL: Duration = Duration::from_secs(4);
-/// RFC 8966 appendix B: four Hello intervals.
 pub const UPDATE_INTERVAL: Duration = Duration::from_secs(16);
 /// RFC 8966 appendix B: 2-out-of-3 on wired links.
 pub const LINK_SENSING: LinkSensing = LinkSensing { least_heard: 2, heard_of: 3 };

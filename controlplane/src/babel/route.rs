@@ -80,6 +80,13 @@ pub(super) struct Hold {
     pub(super) waiting: Vec<NeighbourId>,
 }
 
+#[cfg(test)]
+impl EntryId {
+    pub(super) fn at(slot: usize) -> Self {
+        Self(u32::try_from(slot).expect("a small number"))
+    }
+}
+
 impl Entry {
     fn new(key: RouteKey) -> Self {
         Self {

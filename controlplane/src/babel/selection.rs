@@ -10,38 +10,54 @@ use super::deadline::Timer;
 use super::neighbour::NeighbourId;
 use super::route::{Dropped, Entry, EntryId, Route, Selection, Via};
 
+/// What route to use, and for how long that is certain.
+enum Choice {
+    /// Until something changes.
+    Settled(Option<Selection>),
+    /// For now: another would be better, if it stayed so.
+    Restrained(Selection),
+}
+
 impl Babel {
     /// The route to use. Our own before all others; then the one in use, while it can be used and none is
-    /// better by a margin; then the lowest metric. Sequence numbers do not count.
-    fn choose(&self, entry: &Entry) -> Option<Selection> {
+    /// better by a margin, now and on average (RFC 8966 §A.3); then the lowest metric. Sequence numbers do
+    /// not count.
+    fn choose(&self, id: EntryId, entry: &Entry) -> Choice {
         if let Some(metric) = entry.own {
-            return Some(Selection { via: Via::Own, router_id: self.params.router_id, metric });
+            let router_id = self.params.router_id;
+            return Choice::Settled(Some(Selection { via: Via::Own, router_id, metric }));
         }
+        let metric = |route: &Route| self.metric(entry.key, route);
         let usable = || entry.routes.iter().filter(|route| self.is_usable(entry, route));
-        let best = usable().min_by_key(|route| (self.metric(route), route.neighbour))?;
+        let Some(best) = usable().min_by_key(|route| (metric(route), route.neighbour)) else {
+            return Choice::Settled(None);
+        };
         let current = usable().find(|route| entry.is_selected(route.neighbour));
         let margin = self.params.switch_margin;
-        let chosen = match current {
-            Some(current) if self.metric(best) + margin > self.metric(current) => current,
-            _ => best,
+        let smoothed =
+            |route: &Route| self.filtered_metric(entry.key, route, self.smoothed_metric(id, route));
+        let selection = |route: &Route| Selection {
+            via: Via::Neighbour(route.neighbour),
+            router_id: route.router_id,
+            metric: metric(route),
         };
-        Some(Selection {
-            via: Via::Neighbour(chosen.neighbour),
-            router_id: chosen.router_id,
-            metric: self.metric(chosen),
-        })
+        match current {
+            Some(current) if metric(best) + margin > metric(current) => {
+                Choice::Settled(Some(selection(current)))
+            }
+            Some(current) if smoothed(best) + margin > smoothed(current) => {
+                Choice::Restrained(selection(current))
+            }
+            _ => Choice::Settled(Some(selection(best))),
+        }
     }
 
-    /// Never one that is retracted or not feasible (RFC 8966 §3.6), nor of unknown origin.
+    /// Never one that is retracted or not feasible (RFC 8966 §3.6), nor of unknown origin, nor denied.
     fn is_usable(&self, entry: &Entry, route: &Route) -> bool {
-        self.metric(route).is_finite()
+        self.metric(entry.key, route).is_finite()
             && entry.is_feasible(route)
+            && self.may_install(entry.key, route)
             && self.origins.allow(route.router_id, entry.key.destination)
-    }
-
-    /// Our metric by a route.
-    pub(super) fn metric(&self, route: &Route) -> Metric {
-        route.metric(self.neighbours.cost(route.neighbour))
     }
 
     /// The cost of the link to a neighbour has changed: selects anew for every prefix it has announced, and
@@ -61,7 +77,14 @@ impl Babel {
     /// requests that waited for it.
     pub(super) fn reselect(&mut self, id: EntryId) {
         let Some(entry) = self.table.get(id) else { return };
-        let (key, before, after) = (entry.key, entry.selected, self.choose(entry));
+        let (key, before) = (entry.key, entry.selected);
+        let after = match self.choose(id, entry) {
+            Choice::Settled(selection) => selection,
+            Choice::Restrained(selection) => {
+                self.deadlines.set_by(Timer::Entry(id), self.reconsider_at());
+                Some(selection)
+            }
+        };
         let told = entry.told;
         if let Some(entry) = self.table.get_mut(id) {
             entry.selected = after;

@@ -31,9 +31,10 @@ impl Babel {
         if entry.is_feasible(route) {
             return;
         }
-        let (key, metric) = (entry.key, self.metric(route));
+        let (key, metric) = (entry.key, self.metric(entry.key, route));
         let wanted = metric.is_finite()
             && self.origins.allow(route.router_id, key.destination)
+            && self.may_install(key, route)
             && entry.selected.is_none_or(|selected| {
                 selected.via == Via::Neighbour(route.neighbour)
                     || metric + self.params.switch_margin <= selected.metric
@@ -169,12 +170,13 @@ impl Babel {
     ) -> Option<NeighbourId> {
         let asked = |id| known.is_some_and(|known| known.asked.contains_key(&id));
         let routes = entry.routes.iter().filter(|route| route.neighbour != from);
-        let next = routes.filter(|route| self.metric(route).is_finite()).min_by_key(|route| {
+        let metric = |route: &Route| self.metric(entry.key, route);
+        let next = routes.filter(|route| metric(route).is_finite()).min_by_key(|route| {
             (
                 !entry.is_feasible(route),
                 route.router_id != router_id,
                 asked(route.neighbour),
-                self.metric(route),
+                metric(route),
                 route.neighbour,
             )
         })?;

@@ -27,6 +27,10 @@ pub struct NeighbourView {
     pub rxcost: Cost,
     /// Cost of sending to it, as it tells.
     pub txcost: Cost,
+    /// Smoothed round-trip time, microseconds, once measured.
+    pub rtt_us: Option<u64>,
+    /// What it adds to the cost.
+    pub rtt_cost: Cost,
     /// Multicast Hellos heard.
     pub multicast: HelloView,
     /// Unicast Hellos heard.
@@ -95,6 +99,8 @@ pub enum RouteState {
     Unreachable,
     /// Its originator is not known to own it.
     UnknownOrigin,
+    /// A filter keeps it from being used.
+    Denied,
 }
 
 impl Babel {
@@ -134,6 +140,8 @@ impl Babel {
             cost: neighbour.cost,
             rxcost: neighbour.told.rxcost,
             txcost: neighbour.txcost,
+            rtt_us: neighbour.rtt.smoothed().and_then(|rtt| u64::try_from(rtt.as_micros()).ok()),
+            rtt_cost: neighbour.rtt.charged(),
             multicast: hello_view(&neighbour.multicast),
             unicast: hello_view(&neighbour.unicast),
             routes: neighbour.routes.len(),
@@ -158,13 +166,15 @@ impl Babel {
 
     fn route_view(&self, entry: &Entry, route: &Route) -> RouteView {
         let neighbour = self.neighbours.get(route.neighbour);
-        let metric = self.metric(route);
+        let metric = self.metric(entry.key, route);
         let state = if entry.is_selected(route.neighbour) {
             RouteState::Selected
         } else if !metric.is_finite() {
             RouteState::Unreachable
         } else if !self.origins.allow(route.router_id, entry.key.destination) {
             RouteState::UnknownOrigin
+        } else if !self.may_install(entry.key, route) {
+            RouteState::Denied
         } else if entry.is_feasible(route) {
             RouteState::Feasible
         } else {

@@ -60,14 +60,43 @@ impl Echo {
     /// Those of the socket; it stays usable.
     pub(super) async fn answer(&self) -> io::Result<(LinkId, Ipv6Addr)> {
         loop {
-            let mut reply = [0; 8];
+            let mut reply = [0; REPLY_LENGTH];
             let (length, source) = self.socket.recv_from(&mut reply).await?;
-            let ours = length == reply.len()
-                && reply[0] == ECHO_REPLY
-                && reply[4..6] == self.identifier.to_be_bytes();
-            if let (true, SocketAddr::V6(source)) = (ours, source) {
-                return Ok((LinkId(source.scope_id()), *source.ip()));
+            if let Some(answer) = self.ours((reply, length), source) {
+                return Ok(answer);
             }
+        }
+    }
+
+    /// The next reply to a request of ours, if one waits. Replies to others are passed over, so many that a
+    /// flood of them keeps nobody.
+    pub(super) fn try_answer(&self) -> Option<io::Result<(LinkId, Ipv6Addr)>> {
+        for _ in 0..PASSED_OVER {
+            let mut reply = [0; REPLY_LENGTH];
+            match self.socket.try_recv_from(&mut reply) {
+                Ok((length, source)) => {
+                    if let Some(answer) = self.ours((reply, length), source) {
+                        return Some(Ok(answer));
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+                Err(error) => return Some(Err(error)),
+            }
+        }
+        None
+    }
+
+    fn ours(
+        &self,
+        (reply, length): ([u8; REPLY_LENGTH], usize),
+        source: SocketAddr,
+    ) -> Option<(LinkId, Ipv6Addr)> {
+        let ours = length == REPLY_LENGTH
+            && reply[0] == ECHO_REPLY
+            && reply[4..6] == self.identifier.to_be_bytes();
+        match source {
+            SocketAddr::V6(source) if ours => Some((LinkId(source.scope_id()), *source.ip())),
+            SocketAddr::V6(_) | SocketAddr::V4(_) => None,
         }
     }
 }
@@ -79,6 +108,10 @@ const ECHO_REPLIES_ONLY: [SockFilter; 4] = [
     SockFilter::new(0x06, 0, 0, u32::MAX),
     SockFilter::new(0x06, 0, 0, 0),
 ];
+/// Octets of an answer without data.
+const REPLY_LENGTH: usize = 8;
+/// Replies to others that are read in one go.
+const PASSED_OVER: usize = 64;
 /// ICMPv6 type of a request (RFC 4443 §4.1).
 const ECHO_REQUEST: u8 = 128;
 /// ICMPv6 type of a reply (RFC 4443 §4.2).

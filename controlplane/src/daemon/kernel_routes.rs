@@ -82,10 +82,10 @@ impl KernelRoutes {
     }
 
     /// Removes all routes that the kernel was to have.
-    pub(super) async fn clear(mut self) {
-        let changes: Vec<_> =
-            std::mem::take(&mut self.wanted).into_keys().map(RouteChange::Remove).collect();
-        self.write(&changes).await;
+    pub(super) async fn clear(self) {
+        if let Err(error) = self.router.remove_all(self.wanted.into_keys()).await {
+            warn!(%error, "some of our routes stay in the kernel");
+        }
     }
 
     /// After a restart, the decisions once they have settled: the first neighbour to answer is seldom

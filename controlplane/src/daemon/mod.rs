@@ -29,6 +29,7 @@ pub mod store;
 mod tally;
 mod tunnels;
 mod underlay;
+mod unopened;
 mod watchers;
 
 /// Runs a node until it is told to end.

@@ -1,7 +1,7 @@
 //! Drives the routing engine: its socket, its deadlines, its commands; hands on what it decides.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use sixwire_proto::babel::{PORT, RouteKey};
 use sixwire_proto::link::LinkId;
@@ -17,9 +17,11 @@ use super::echo::Echo;
 use super::mailbox::Mailbox;
 use super::monotonic::Monotonic;
 use super::tally::LineBudget;
+use super::unopened::Unopened;
 use super::watchers::{Change, Watchers};
 use crate::babel::{
     Authentication, Babel, Event, Input, LinkParams, NeighbourView, Output, RouteView, Target,
+    wire_time,
 };
 
 /// What may be asked of the routing task.
@@ -29,6 +31,8 @@ pub(super) enum Command {
     LinkUp(LinkId, LinkParams),
     /// Sign and check its packets with these keys, or none.
     Authenticate(LinkId, Option<Authentication>),
+    /// Our IPv4 address on it is this now.
+    LinkV4(LinkId, Option<Ipv4Addr>),
     /// Stop using it.
     LinkDown(LinkId),
     /// Announce a route of our own.
@@ -109,6 +113,7 @@ pub(super) struct SelectedRoute {
 pub(super) struct Routing {
     babel: Babel,
     socket: BabelSocket,
+    unopened: Unopened,
     echo: Option<Echo>,
     clock: Monotonic,
     commands: mpsc::Receiver<Command>,
@@ -145,6 +150,7 @@ impl Routing {
         Self {
             babel,
             socket: BabelSocket::new(),
+            unopened: Unopened::default(),
             echo: Echo::open_if_permitted(),
             clock,
             commands,
@@ -178,6 +184,7 @@ impl Routing {
                     Some(command) => self.command(command),
                 },
                 received = self.socket.receive(&mut buffer) => {
+                    self.answers();
                     self.received(received, &mut buffer);
                     bursts += 1;
                     if bursts >= BURSTS {
@@ -185,9 +192,11 @@ impl Routing {
                         self.input(Input::Deadline);
                     }
                 }
+                () = self.unopened.due() => self.open_again(),
                 answer = answer(self.echo.as_ref()) => self.answered(answer),
                 () = self.clock.sleep_until(deadline) => {
                     bursts = 0;
+                    self.answers();
                     self.input(Input::Deadline);
                 }
             }
@@ -200,9 +209,14 @@ impl Routing {
             Command::Authenticate(link, keys) => {
                 self.input(Input::Authentication { link, authentication: keys.as_ref() });
             }
+            Command::LinkV4(link, address) => {
+                self.unopened.set_v4(link, address);
+                self.input(Input::LinkV4 { link, address });
+            }
             Command::LinkDown(link) => {
                 self.input(Input::LinkDown { link });
                 self.socket.leave(link);
+                self.unopened.remove(link);
             }
             Command::Originate(route, metric) => self.input(Input::Originate { route, metric }),
             Command::Withdraw(route) => self.input(Input::Withdraw { route }),
@@ -226,11 +240,35 @@ impl Routing {
     }
 
     fn link_up(&mut self, link: LinkId, params: LinkParams) {
-        if let Err(error) = self.socket.join(link, params.address) {
-            warn!(%link, %error, "cannot open UDP port 6696 for Babel on this link; if another Babel \
-                                  program (babeld, bird) uses it, stop it and restart");
+        match self.socket.join(link, params.address) {
+            Ok(()) => {
+                self.unopened.remove(link);
+                self.input(Input::LinkUp { link, params });
+            }
+            Err(error) => {
+                warn!(%link, %error, "cannot open UDP port 6696 for Babel on this link, trying \
+                                      again every other second; if another Babel program \
+                                      (babeld, bird) uses it, stop that");
+                self.input(Input::LinkDown { link });
+                self.unopened.insert(link, params);
+            }
         }
-        self.input(Input::LinkUp { link, params });
+    }
+
+    /// Tries the links that could not be opened.
+    fn open_again(&mut self) {
+        for (link, params) in self.unopened.take() {
+            match self.socket.join(link, params.address) {
+                Ok(()) => {
+                    info!(%link, "UDP port 6696 is open on this link now");
+                    self.input(Input::LinkUp { link, params });
+                }
+                Err(error) => {
+                    debug!(%link, %error, "UDP port 6696 cannot be opened still");
+                    self.unopened.insert(link, params);
+                }
+            }
+        }
     }
 
     /// Handles a datagram and those that wait behind it, up to a bound, so that commands get their
@@ -247,6 +285,15 @@ impl Routing {
                 None => return,
             }
             next = self.socket.try_receive(buffer);
+        }
+    }
+
+    /// Hears the answers that wait, up to a bound: a neighbour that has answered in time is not to be
+    /// given up because a packet of another was read before its answer.
+    fn answers(&mut self) {
+        for _ in 0..RECEIVE_BURST {
+            let Some(answer) = self.echo.as_ref().and_then(Echo::try_answer) else { return };
+            self.answered(answer);
         }
     }
 
@@ -288,7 +335,7 @@ impl Routing {
     fn output(&mut self, output: Output) {
         match output {
             Output::Send { link, to, packet } => {
-                let datagram = packet.seal(self.clock.now().modulo_u32());
+                let datagram = packet.seal(wire_time(self.clock.now()));
                 if let Err(error) = self.socket.send(link, to, &datagram) {
                     // A tunnel whose peer is not there yet says so; Hellos will find it.
                     self.count("send_error");

@@ -1,18 +1,23 @@
 //! Routes of both families.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
+use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteMessage, RouteScope, RouteType, RouteVia,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use nix::errno::Errno;
 use rtnetlink::RouteMessageBuilder;
+use rtnetlink::packet_core::{
+    NLM_F_ACK, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
+};
 use sixwire_proto::link::LinkId;
 use sixwire_proto::prefix::Prefix;
 
-use super::{BATCH, Netlink, done, removed};
+use super::{BATCH, Netlink, done, in_time, refusal, removed};
 use crate::error::Error;
 use crate::model::{NextHop, ROUTE_METRIC, RouteChange, RouteKey, RouteTarget, UNREACHABLE_METRIC};
 
@@ -83,6 +88,29 @@ impl Table {
         self.change(netlink, &change, UNREACHABLE_METRIC).await
     }
 
+    /// Whether the kernel can tell packets apart by their source: asks to replace a route that is not
+    /// there, which changes nothing either way.
+    pub(crate) async fn routes_by_source(self, netlink: &Netlink) -> Result<bool, Error> {
+        let nobody = Prefix::host(DOCUMENTATION.into());
+        let key = RouteKey { prefix: nobody, source: Some(nobody) };
+        let change = RouteChange::Replace(key, RouteTarget::Unreachable);
+        let doing = "ask for source-specific routing";
+        let message = Table { table: MAIN, ..self }
+            .message(&change, ROUTE_METRIC)
+            .map_err(|invalid| Error::kernel(doing, io::Error::other(invalid)))?;
+        let mut request = NetlinkMessage::from(RouteNetlinkMessage::NewRoute(message));
+        request.header.flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_REPLACE;
+        let answers = netlink.handle.clone().request(request);
+        let answers = answers.map_err(|error| Error::kernel(doing, refusal(error)))?;
+        let answers: Vec<_> = in_time(doing, answers.collect()).await?;
+        let refused = |answer: &NetlinkMessage<_>| match &answer.payload {
+            NetlinkPayload::Error(error) => error.to_io().raw_os_error(),
+            _ => None,
+        };
+        // Without CONFIG_IPV6_SUBTREES a source is no valid argument; with it, there is no such route.
+        Ok(!answers.iter().any(|answer| refused(answer) == Some(Errno::EINVAL as i32)))
+    }
+
     /// What the message says about a route of ours.
     pub(crate) fn own(self, message: &RouteMessage) -> Option<OwnRoute> {
         if u8::from(message.header.protocol) != self.protocol {
@@ -115,7 +143,11 @@ impl Table {
         }
     }
 
-    fn message(self, change: &RouteChange, metric: u32) -> Result<RouteMessage, Invalid> {
+    pub(super) fn message(
+        self,
+        change: &RouteChange,
+        metric: u32,
+    ) -> Result<RouteMessage, Invalid> {
         let RouteKey { prefix, source } = change.key();
         let mut route = RouteMessageBuilder::<IpAddr>::new()
             .table_id(self.table)
@@ -137,12 +169,21 @@ impl Table {
 
 /// Where the packets go: the one place that would name a next-hop object instead.
 fn via(route: RouteMessageBuilder, hop: &NextHop) -> Result<RouteMessageBuilder, Invalid> {
-    let route = route.output_interface(hop.link.0).gateway(hop.gateway)?;
+    let mut route = route.output_interface(hop.link.0).gateway(hop.gateway)?;
+    if hop.gateway.is_ipv4() {
+        // A neighbour is on the link, whatever prefix our own address there has.
+        route = route.onlink();
+    }
     match hop.preferred_source {
         Some(source) => Ok(route.pref_source(source)?),
         None => Ok(route),
     }
 }
+
+/// An address nobody has (RFC 3849).
+const DOCUMENTATION: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0);
+/// RT_TABLE_MAIN, which is always there.
+const MAIN: u32 = 254;
 
 /// A route that mixes address families; the library keeps its own type to itself.
 type Invalid = Box<dyn std::error::Error + Send + Sync>;

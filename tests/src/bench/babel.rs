@@ -4,81 +4,145 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use nix::sys::signal::Signal;
 
-use super::Measurement;
-use crate::clock::{now, wait_for};
-use crate::lab::{Lab, Namespace, Plane, Process};
+use super::{Figure, Measurement, Options, compare};
+use crate::clock::{now, pause, wait_for};
+use crate::lab::{Lab, Namespace, Process};
 use crate::line::{Line, Speaker};
 
-/// What one run of one contestant gave.
-#[derive(Clone, Copy, Debug)]
-struct Figures {
-    /// From the start of the origin until the far kernel has all routes, seconds.
-    all: f64,
-    /// Of the middle router by then, seconds.
-    processor: f64,
-    /// Of the middle router then, MiB.
-    memory: f64,
-    /// By the middle router until then, MiB.
-    sent: f64,
-}
-
-pub(super) fn run(_plane: Plane) -> Result<Vec<Measurement>> {
+pub(super) fn run(options: &Options) -> Result<Vec<Measurement>> {
     let mut measurements = Vec::new();
-    for (count, metrics) in SIZES {
-        let ours = measure(Speaker::Sixwire, count)?.context("ours did not carry all routes")?;
-        for (name, speaker) in [("babeld", Speaker::Babeld), ("BIRD", Speaker::Bird)] {
-            let theirs = measure(speaker, count)?;
-            let rows = [
-                (ours.all, theirs.map(|figures| figures.all), "s"),
-                (ours.processor, theirs.map(|figures| figures.processor), "s"),
-                (ours.memory, theirs.map(|figures| figures.memory), "MiB"),
-                (ours.sent, theirs.map(|figures| figures.sent), "MiB"),
-            ];
-            measurements.extend(metrics.into_iter().zip(rows).map(|(metric, row)| {
-                let (value, baseline, unit) = row;
-                let (ratio, baseline_name) = (baseline.map(|other| value / other), Some(name));
-                Measurement { metric, value, unit, baseline, baseline_name, ratio }
-            }));
+    for (count, title) in SIZES {
+        let mut figures = Vec::new();
+        for (name, speaker) in options.contestants() {
+            let runs = (0..options.runs).map(|_| measure(speaker, (count, title)));
+            figures.push((name, runs.collect::<Result<Vec<_>>>()?));
         }
+        measurements.extend(compare(&figures)?);
     }
     Ok(measurements)
 }
 
-/// `None` when it does not get there within [`PATIENCE`].
-fn measure(speaker: Speaker, count: u32) -> Result<Option<Figures>> {
-    let mut lab = Lab::new()?;
-    let line = Line::new(&mut lab)?;
-    let [origin, middle, far] = &line.routers;
-    origin.ip("link set ab down\n")?;
-    origin.ip(&preload(count))?;
-    let _far = line.start(2, speaker, &[])?;
-    let carrier = line.start(1, speaker, &[])?;
-    let before = entries(far)?;
-    origin.ip("link set ab up\n")?;
-    let start = now();
-    let _origin = line.start(0, speaker, &[])?;
-    let wanted = before + u64::from(count);
-    let reached = wait_for("all routes at the far end", PATIENCE, || {
-        let there = entries(far).map_err(|error| error.to_string())?;
-        if there >= wanted { Ok(now() - start) } else { Err(format!("{there} of {wanted}")) }
-    });
-    let Ok(all) = reached.inspect_err(|error| eprintln!("{speaker:?}, {count} routes: {error:#}"))
-    else {
-        return Ok(None);
+/// The figures of one contestant at one size; what it does not get to within [`PATIENCE`] is absent.
+fn measure(speaker: Speaker, (count, title): (u32, &str)) -> Result<Vec<Figure>> {
+    let mut course = Course::start(speaker, count)?;
+    let mut figures = Vec::new();
+    let mut note = |metric: &str, unit: &'static str, value: f64| {
+        let metric = format!("{title} routes: {metric}");
+        eprintln!("{speaker:?}: {metric}: {value:.3} {unit}");
+        figures.push(Figure { metric, unit, value });
     };
-    let memory = f64::from(u32::try_from(carrier.resident_kib()?)?) / 1024.0;
-    let sent = sent(middle)? / f64::from(1 << 20);
-    Ok(Some(Figures { all: all.as_secs_f64(), processor: processor(&carrier)?, memory, sent }))
+    note("memory before", "MiB", course.memory()?);
+    let Some(all) = course.fill()? else { return Ok(figures) };
+    note("at the far end", "s", all);
+    note("processor", "s", processor(&course.carrier)?);
+    note("memory", "MiB", course.memory()?);
+    note("sent for each", "octets", sent(&course.line.routers[1])? / f64::from(count));
+    note("datagrams lost by a full buffer", "", course.datagrams_lost()?);
+    if count != STEADY_SIZE {
+        return Ok(figures);
+    }
+    let before = processor(&course.carrier)?;
+    pause(STEADY);
+    note("processor in 60 s after", "s", processor(&course.carrier)? - before);
+    let Some(withdrawn) = course.withdraw()? else { return Ok(figures) };
+    note("withdrawn", "s", withdrawn);
+    course.line.routers[0].ip(&statics("add", count))?;
+    if course.wait_for_entries(course.empty + u64::from(count))?.is_some()
+        && let Some(stopped) = course.stop_origin()?
+    {
+        note("origin stops", "s", stopped);
+    }
+    Ok(figures)
 }
 
-/// Lines of `ip` that make the origin's static routes: /64s inside one /32, as route origins often
-/// are, on an interface of no consequence.
-fn preload(count: u32) -> String {
+/// One contestant on its way.
+struct Course {
+    count: u32,
+    speaker: Speaker,
+    line: Line,
+    origin: Option<Process>,
+    carrier: Process,
+    _far: Process,
+    /// Routes of the far kernel with nothing announced.
+    empty: u64,
+    _lab: Lab,
+}
+
+impl Course {
+    /// Middle and far end run; the origin has its routes, but neither link nor program.
+    fn start(speaker: Speaker, count: u32) -> Result<Self> {
+        let mut lab = Lab::new()?;
+        let line = Line::new(&mut lab)?;
+        line.routers[0].ip("link set ab down\n")?;
+        line.routers[0].ip(&statics("add", count))?;
+        let far = line.start(2, speaker, &[])?;
+        let carrier = line.start(1, speaker, &[])?;
+        pause(WARM_UP);
+        let empty = entries(&line.routers[2])?;
+        Ok(Self { count, speaker, line, origin: None, carrier, _far: far, empty, _lab: lab })
+    }
+
+    /// From the start of the origin until the far kernel has all its routes, seconds.
+    fn fill(&mut self) -> Result<Option<f64>> {
+        self.line.routers[0].ip("link set ab up\n")?;
+        let start = now();
+        self.origin = Some(self.line.start(0, self.speaker, &[])?);
+        let all = self.wait_for_entries(self.empty + u64::from(self.count))?;
+        Ok(all.map(|at| (at - start).as_secs_f64()))
+    }
+
+    /// From the end of the last route in the origin's kernel to that in the far one, seconds.
+    fn withdraw(&self) -> Result<Option<f64>> {
+        self.line.routers[0].ip(&statics("del", self.count))?;
+        let start = now();
+        Ok(self.wait_for_entries(self.empty)?.map(|at| (at - start).as_secs_f64()))
+    }
+
+    /// From SIGTERM for the origin until the far kernel has none of its routes, seconds.
+    fn stop_origin(&self) -> Result<Option<f64>> {
+        let origin = self.origin.as_ref().context("the origin was started")?;
+        let start = now();
+        origin.signal(Signal::SIGTERM)?;
+        Ok(self.wait_for_entries(self.empty)?.map(|at| (at - start).as_secs_f64()))
+    }
+
+    /// When the far kernel had that many routes.
+    fn wait_for_entries(&self, wanted: u64) -> Result<Option<Duration>> {
+        let far = &self.line.routers[2];
+        let reached = wait_for("the routes of the far end", PATIENCE, || {
+            let there = entries(far).map_err(|error| error.to_string())?;
+            if there == wanted { Ok(now()) } else { Err(format!("{there} of {wanted}")) }
+        });
+        Ok(reached.inspect_err(|error| eprintln!("{:?}: {error:#}", self.speaker)).ok())
+    }
+
+    /// Resident memory of the middle router, MiB.
+    fn memory(&self) -> Result<f64> {
+        Ok(f64::from(u32::try_from(self.carrier.resident_kib()?)?) / 1024.0)
+    }
+
+    /// Datagrams the middle's and the far end's sockets had no room for.
+    fn datagrams_lost(&self) -> Result<f64> {
+        let mut lost = 0.0;
+        for router in &self.line.routers[1..] {
+            let counters =
+                router.within(|| fs::read_to_string("/proc/thread-self/net/snmp6"))??;
+            let row = counters.lines().find_map(|row| row.strip_prefix("Udp6RcvbufErrors"));
+            lost += row.context("Udp6RcvbufErrors is counted")?.trim().parse::<f64>()?;
+        }
+        Ok(lost)
+    }
+}
+
+/// Lines of `ip` for the origin's static routes: /64s inside one /32, as route origins often are, on
+/// an interface of no consequence.
+fn statics(verb: &str, count: u32) -> String {
     (0..count)
         .map(|number| {
             let (high, low) = (number >> 16, number & 0xffff);
-            format!("route add fd11:11:{high:x}:{low:x}::/64 dev lo proto static\n")
+            format!("route {verb} fd11:11:{high:x}:{low:x}::/64 dev lo proto static\n")
         })
         .collect()
 }
@@ -90,12 +154,16 @@ fn entries(router: &Namespace) -> Result<u64> {
     Ok(u64::from_str_radix(field, 16)?)
 }
 
-/// Octets a router has sent on its links.
+/// Octets of UDP payload a router has sent on its links.
 fn sent(router: &Namespace) -> Result<f64> {
     let table = router.within(|| fs::read_to_string("/proc/thread-self/net/dev"))??;
     let rows = table.lines().filter_map(|line| line.split_once(':'));
     let links = rows.filter(|(name, _)| name.trim() != "lo");
-    Ok(links.filter_map(|(_, row)| row.split_whitespace().nth(8)?.parse::<f64>().ok()).sum())
+    let payload = |row: &str| {
+        let field = |number| row.split_whitespace().nth(number)?.parse::<f64>().ok();
+        Some(field(8)? - field(9)? * HEADERS)
+    };
+    Ok(links.filter_map(|(_, row)| payload(row)).sum())
 }
 
 /// Processor time a program has used, seconds.
@@ -108,37 +176,15 @@ fn processor(program: &Process) -> Result<f64> {
     Ok(ticks / TICKS_PER_SECOND)
 }
 
-/// Sizes, and what the figures of each are called.
-const SIZES: [(u32, [&str; 4]); 3] = [
-    (
-        1_000,
-        [
-            "1 000 routes: at the far end",
-            "1 000 routes: processor",
-            "1 000 routes: memory",
-            "1 000 routes: sent",
-        ],
-    ),
-    (
-        10_000,
-        [
-            "10 000 routes: at the far end",
-            "10 000 routes: processor",
-            "10 000 routes: memory",
-            "10 000 routes: sent",
-        ],
-    ),
-    (
-        100_000,
-        [
-            "100 000 routes: at the far end",
-            "100 000 routes: processor",
-            "100 000 routes: memory",
-            "100 000 routes: sent",
-        ],
-    ),
-];
+const SIZES: [(u32, &str); 3] = [(1_000, "1 000"), (STEADY_SIZE, "10 000"), (100_000, "100 000")];
+/// Ethernet, IPv6 and UDP.
+const HEADERS: f64 = 62.0;
+/// The size that is also kept for a while, withdrawn and lost.
+const STEADY_SIZE: u32 = 10_000;
+const STEADY: Duration = Duration::from_secs(60);
+/// Between the start of middle and far end and that of the origin: they know each other by then.
+const WARM_UP: Duration = Duration::from_secs(3);
 /// `USER_HZ`, the same on every Linux.
 const TICKS_PER_SECOND: f64 = 100.0;
-/// The longest a contestant may take.
-const PATIENCE: Duration = Duration::from_secs(240);
+/// The longest a contestant may take for a step.
+const PATIENCE: Duration = Duration::from_secs(120);

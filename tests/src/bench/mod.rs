@@ -7,18 +7,19 @@ mod start;
 use std::fs;
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
 use serde::Serialize;
 
 use crate::lab::{Plane, target_directory};
+use crate::line::Speaker;
 
 /// One figure beside the one it is compared with.
 #[derive(Clone, Debug, Serialize)]
 pub struct Measurement {
     /// What was measured.
-    pub metric: &'static str,
+    pub metric: String,
     /// Our figure.
     pub value: f64,
     /// Its unit.
@@ -31,8 +32,39 @@ pub struct Measurement {
     pub ratio: Option<f64>,
 }
 
+/// What one contestant did in one run.
+#[derive(Clone, Debug)]
+pub struct Figure {
+    /// What was measured.
+    pub metric: String,
+    /// Its unit.
+    pub unit: &'static str,
+    /// The figure.
+    pub value: f64,
+}
+
+/// How to measure.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Who carries the packets.
+    pub plane: Plane,
+    /// How often; the median counts.
+    pub runs: usize,
+    /// Whether others are measured beside ours.
+    pub beside: Beside,
+}
+
+/// Who is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beside {
+    /// Ours and the anchors.
+    Anchors,
+    /// Ours alone.
+    Nobody,
+}
+
 /// A benchmark: its name, what it measures, and how.
-pub type Benchmark = (&'static str, &'static str, fn(Plane) -> Result<Vec<Measurement>>);
+pub type Benchmark = (&'static str, &'static str, fn(&Options) -> Result<Vec<Measurement>>);
 
 /// All benchmarks.
 pub const ALL: [Benchmark; 2] = [
@@ -44,14 +76,54 @@ impl Measurement {
     /// A figure and a baseline's.
     #[must_use]
     pub fn against(
-        metric: &'static str,
+        metric: &str,
         unit: &'static str,
         value: f64,
         (baseline_name, baseline): (&'static str, f64),
     ) -> Self {
-        let (ratio, baseline) = (Some(value / baseline), Some(baseline));
+        let (metric, ratio, baseline) = (metric.to_owned(), Some(value / baseline), Some(baseline));
         Self { metric, value, unit, baseline, baseline_name: Some(baseline_name), ratio }
     }
+}
+
+impl Options {
+    /// Ours first, then the anchors.
+    fn contestants(&self) -> Vec<(&'static str, Speaker)> {
+        let all =
+            [("sixwire", Speaker::Sixwire), ("babeld", Speaker::Babeld), ("BIRD", Speaker::Bird)];
+        let count = if self.beside == Beside::Anchors { all.len() } else { 1 };
+        all.into_iter().take(count).collect()
+    }
+}
+
+/// Medians of all runs of the first contestant, which ours is, beside those of the others. What a
+/// contestant did not achieve in every run is absent.
+fn compare(contestants: &[(&'static str, Vec<Vec<Figure>>)]) -> Result<Vec<Measurement>> {
+    let ((_, ours), others) = contestants.split_first().context("somebody was measured")?;
+    let first = ours.first().context("ours was measured")?;
+    let mut rows = Vec::new();
+    for Figure { metric, unit, .. } in first {
+        let value = median(ours, metric).with_context(|| format!("ours failed: {metric}"))?;
+        let mut row = |baseline_name: Option<&'static str>, baseline: Option<f64>| {
+            let ratio = baseline.map(|baseline| value / baseline);
+            let metric = metric.clone();
+            rows.push(Measurement { metric, value, unit, baseline, baseline_name, ratio });
+        };
+        if others.is_empty() {
+            row(None, None);
+        }
+        for (name, runs) in others {
+            row(Some(name), median(runs, metric));
+        }
+    }
+    Ok(rows)
+}
+
+fn median(runs: &[Vec<Figure>], metric: &str) -> Option<f64> {
+    let of = |run: &Vec<Figure>| Some(run.iter().find(|one| one.metric == metric)?.value);
+    let mut values: Vec<f64> = runs.iter().map(of).collect::<Option<_>>()?;
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied()
 }
 
 /// Prints the table and writes `target/bench/NAME.json`, whose path it returns.
@@ -71,7 +143,7 @@ pub fn publish(name: &str, measurements: &[Measurement]) -> Result<PathBuf> {
     for one in measurements {
         let figure = |figure: Option<f64>| figure.map_or_else(String::new, |it| format!("{it:.2}"));
         table.add_row([
-            one.metric.to_owned(),
+            one.metric.clone(),
             figure(Some(one.value)),
             figure(one.baseline),
             one.unit.to_owned(),
@@ -85,6 +157,7 @@ pub fn publish(name: &str, measurements: &[Measurement]) -> Result<PathBuf> {
         }
     }
     println!("{table}");
+    println!("machine load at the end: {}", fs::read_to_string("/proc/loadavg")?.trim());
     let directory = target_directory().join("bench");
     fs::create_dir_all(&directory)?;
     let path = directory.join(format!("{name}.json"));

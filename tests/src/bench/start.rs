@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::Measurement;
 use super::baseline::{Baseline, NAME};
+use super::{Measurement, Options};
 use crate::clock::{now, wait_for};
 use crate::lab::{Lab, Plane};
 use crate::network::{Network, Plan};
@@ -21,7 +21,8 @@ pub(super) struct Figures {
     pub(super) memory: f64,
 }
 
-pub(super) fn run(plane: Plane) -> Result<Vec<Measurement>> {
+pub(super) fn run(options: &Options) -> Result<Vec<Measurement>> {
+    let plane = options.plane;
     let (ours, theirs) = (ours(plane)?, Baseline::new(plane)?.measure()?);
     Ok(vec![
         Measurement::against("all pairs reachable", "s", ours.reach, (NAME, theirs.reach)),

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use sixwire_tests::bench::{ALL, publish};
+use sixwire_tests::bench::{ALL, Beside, Options, publish};
 use sixwire_tests::lab::{self, Plane};
 
 /// Measures sixwire against a baseline; without a name, lists what can be measured
@@ -12,6 +12,12 @@ struct Arguments {
     /// Use the kernel's WireGuard
     #[arg(long)]
     kernel: bool,
+    /// How often; the median counts
+    #[arg(long, default_value_t = 1)]
+    runs: usize,
+    /// Ours only, without those it is compared with
+    #[arg(long)]
+    alone: bool,
     /// Which benchmark
     name: Option<String>,
 }
@@ -28,7 +34,8 @@ fn main() -> Result<()> {
     let (_, _, run) = benchmark.with_context(|| format!("there is no benchmark {name}"))?;
     lab::remove_on_interrupt()?;
     let plane = if arguments.kernel { Plane::Kernel } else { Plane::Auto };
-    let path = publish(&name, &run(plane)?)?;
+    let beside = if arguments.alone { Beside::Nobody } else { Beside::Anchors };
+    let path = publish(&name, &run(&Options { plane, runs: arguments.runs.max(1), beside })?)?;
     println!("{}", path.display());
     Ok(())
 }

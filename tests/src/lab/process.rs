@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::prctl::set_pdeathsig;
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::{Pid, execvp};
 
 use super::{Namespace, binary};
@@ -152,6 +152,8 @@ pub fn enter(
         .context("mounting the namespace's /sys")?;
     mount(Some(run), "/run", nothing, MsFlags::MS_BIND, nothing)
         .with_context(|| format!("mounting {} on /run", run.display()))?;
+    // A caller that waits for signals in a thread of its own has them blocked, and hands that on.
+    SigSet::all().thread_unblock().context("unblocking signals")?;
     let words: Vec<_> =
         program.iter().map(|word| CString::new(word.as_bytes())).collect::<Result<_, _>>()?;
     let first = words.first().context("no program given")?;

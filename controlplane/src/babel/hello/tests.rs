@@ -71,7 +71,7 @@ fn silence_is_noticed_after_one_and_a_half_intervals_and_then_after_each() {
     assert_eq!(history.bits().0, 0b111);
     history.expire(at(6));
     assert_eq!((history.bits().0, history.due()), (0b1110, Some(at(10))));
-    assert!(history.is_up(WIRED) && history.is_lossy(WIRED));
+    assert!(history.is_up(WIRED) && history.is_lossy(3));
     history.expire(at(10));
     assert!(!history.is_up(WIRED));
     (4..18).for_each(|miss| history.expire(at(miss * 4 + 2)));

@@ -13,7 +13,9 @@ use sixwire_proto::seed::Seed;
 use sixwire_proto::seqno::Seqno;
 use sixwire_proto::time::Instant;
 
-use super::super::{Authentication, Babel, Event, Input, LinkParams, Output, Params, Target};
+use super::super::{
+    Authentication, Babel, Event, Input, LinkParams, Output, Params, Target, wire_time,
+};
 
 /// A network of numbered nodes; node `n` owns `fd00:0:0:n::/64`.
 pub(crate) struct Network {
@@ -24,6 +26,8 @@ pub(crate) struct Network {
     sent: u64,
     seed: Seed,
     pub(crate) oracle: Oracle,
+    /// Echo requests so far.
+    pub(crate) probes: usize,
     /// Every output of every node.
     pub(crate) trace: String,
     params: fn(Params) -> Params,
@@ -31,6 +35,15 @@ pub(crate) struct Network {
     pub(crate) authentication: Option<Authentication>,
     /// Everything that arrived, if anybody listens.
     pub(crate) tap: Option<Vec<Arrival>>,
+    link_params: fn(LinkParams) -> LinkParams,
+    pub(crate) kernels: Kernels,
+}
+
+/// Whether kernels answer echo requests.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kernels {
+    Silent,
+    Answering,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -60,8 +73,9 @@ pub(crate) struct Wire {
     pub(crate) loss: usize,
     /// A cut wire loses everything, and nobody is told.
     pub(crate) cut: Cut,
-    /// Octets carried so far.
+    /// Octets of payload carried so far, in how many packets.
     pub(crate) octets: usize,
+    packets: usize,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -102,11 +116,25 @@ impl Network {
             sent: 0,
             seed: Seed::new(seed),
             oracle: Oracle::NoLoops,
+            probes: 0,
             trace: String::new(),
             params,
             authentication: None,
             tap: None,
+            link_params: |params| params,
+            kernels: Kernels::Silent,
         }
+    }
+
+    /// Changes how links that come up from now on are used.
+    pub(crate) fn on_links(mut self, change: fn(LinkParams) -> LinkParams) -> Self {
+        self.link_params = change;
+        self
+    }
+
+    pub(crate) fn answering(mut self) -> Self {
+        self.kernels = Kernels::Answering;
+        self
     }
 
     /// `count` nodes, each running and originating its prefix.
@@ -140,7 +168,11 @@ impl Network {
     }
 
     pub(crate) fn grid(seed: u64, side: usize) -> Self {
-        let mut network = Self::new(seed).nodes(side * side);
+        Self::grid_with(seed, side, |params| params)
+    }
+
+    pub(crate) fn grid_with(seed: u64, side: usize, params: fn(Params) -> Params) -> Self {
+        let mut network = Self::with(seed, params).nodes(side * side);
         for node in 0..side * side {
             if node % side + 1 < side {
                 network.wire(&[node, node + 1]);
@@ -162,6 +194,7 @@ impl Network {
             loss: 0,
             cut: Cut::Whole,
             octets: 0,
+            packets: 0,
         });
         for node in ends {
             self.link_up(*node, number);
@@ -171,6 +204,11 @@ impl Network {
 
     pub(crate) fn wire_mut(&mut self, wire: usize) -> &mut Wire {
         &mut self.wires[wire]
+    }
+
+    /// Octets a wire has carried, with Ethernet, IPv6 and UDP headers.
+    pub(crate) fn octets(&self, wire: usize) -> usize {
+        self.wires[wire].octets + self.wires[wire].packets * HEADERS
     }
 
     pub(crate) fn wires(&self) -> usize {
@@ -183,7 +221,7 @@ impl Network {
     }
 
     fn link_up(&mut self, node: usize, wire: usize) {
-        let params = LinkParams::wired(id(node).link_local());
+        let params = (self.link_params)(LinkParams::wired(id(node).link_local()));
         if let Some(authentication) = self.authentication.clone() {
             self.rekey(node, wire, &authentication);
         }
@@ -213,7 +251,7 @@ impl Network {
 
     /// Starts a node with what is on its disk, on all its wires.
     pub(crate) fn start(&mut self, node: usize) {
-        let params = (self.params)(Params::new(id(node), self.nodes[node].disk));
+        let params = (self.params)(unhurried(Params::new(id(node), self.nodes[node].disk)));
         let seed = Seed::new(self.seed.next_u64());
         self.nodes[node].babel = Some(Babel::new(params, seed, self.now));
         for route in self.nodes[node].own.clone() {
@@ -256,7 +294,7 @@ impl Network {
     fn carry_out(&mut self, node: usize, output: Output) {
         match output {
             Output::Send { link, to, packet } => {
-                self.send(node, link, to, &packet.seal(self.now.modulo_u32()));
+                self.send(node, link, to, &packet.seal(wire_time(self.now)));
             }
             Output::Route { route, target } => {
                 match target {
@@ -271,15 +309,31 @@ impl Network {
             Output::OriginWanted { router_id, link, neighbour } => {
                 self.nodes[node].wanted.push((router_id, link, neighbour));
             }
-            // The kernels of this network answer nobody.
-            Output::Probe { .. } => {}
+            Output::Probe { link, neighbour } => self.probe(node, link, neighbour),
             Output::Event(event) => self.nodes[node].events.push(event),
+        }
+    }
+
+    /// The echo request of a node to a kernel, and its answer.
+    fn probe(&mut self, node: usize, link: LinkId, neighbour: Ipv6Addr) {
+        self.probes += 1;
+        let wire = &mut self.wires[link.0 as usize];
+        wire.packets += 1;
+        let lost = self.seed.below(100) < wire.loss || self.seed.below(100) < wire.loss;
+        if self.kernels == Kernels::Answering && wire.cut == Cut::Whole && !lost {
+            wire.packets += 1;
+            let at = self.now + wire.delay * 2;
+            let destination = Destination::Unicast(id(node).link_local());
+            let arrival = Arrival { node, link, source: neighbour, destination, bytes: Vec::new() };
+            self.sent += 1;
+            self.in_transit.insert((at, self.sent), arrival);
         }
     }
 
     fn send(&mut self, node: usize, link: LinkId, to: Destination, bytes: &[u8]) {
         let wire = &mut self.wires[link.0 as usize];
         wire.octets += bytes.len();
+        wire.packets += 1;
         for end in wire.ends.iter().copied().filter(|end| *end != node) {
             let meant = match to {
                 Destination::Multicast => true,
@@ -315,7 +369,9 @@ impl Network {
             self.now = self.now.max(at);
             let (_, arrival) = self.in_transit.pop_first().unwrap();
             self.deliver(&arrival);
-            if let Some(tap) = &mut self.tap {
+            if let Some(tap) = &mut self.tap
+                && !arrival.bytes.is_empty()
+            {
                 tap.push(arrival);
             }
         } else if let Some((at, node)) = deadline {
@@ -327,7 +383,11 @@ impl Network {
     /// Hands a datagram to the node it is for.
     pub(crate) fn deliver(&mut self, arrival: &Arrival) {
         let Arrival { node, link, source, destination, ref bytes } = *arrival;
-        self.input(node, Input::Packet { link, source, destination, bytes });
+        let input = match bytes[..] {
+            [] => Input::Answered { link, neighbour: source },
+            _ => Input::Packet { link, source, destination, bytes },
+        };
+        self.input(node, input);
     }
 
     fn next(&self) -> Option<Instant> {
@@ -437,6 +497,14 @@ impl Network {
         }
         text
     }
+}
+
+/// Octets of Ethernet, IPv6 and UDP headers.
+const HEADERS: usize = 62;
+
+/// The timers of RFC 8966 appendix B, which the times in these tests are about.
+pub(crate) fn unhurried(params: Params) -> Params {
+    Params { hello_interval: secs(4), ..params }
 }
 
 pub(crate) fn link(wire: usize) -> LinkId {

@@ -16,6 +16,7 @@ use sixwire_proto::seqno::Seqno;
 use sixwire_proto::time::Instant;
 
 use super::super::{Babel, Event, Input, LinkParams, Output, Params, RouteView, Target};
+use super::network::unhurried;
 
 /// Neighbour `n` is on link `n`, unless told otherwise.
 pub(crate) struct Probe {
@@ -50,7 +51,8 @@ impl Probe {
 
     pub(crate) fn with(change: fn(Params) -> Params) -> Self {
         let now = Instant(1_000_000);
-        let babel = Babel::new(change(Params::new(router(OWN), Seqno(100))), Seed::new(1), now);
+        let params = change(unhurried(Params::new(router(OWN), Seqno(100))));
+        let babel = Babel::new(params, Seed::new(1), now);
         Self { babel, now, outputs: Vec::new(), hellos: BTreeMap::new() }
     }
 

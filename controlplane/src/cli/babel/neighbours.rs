@@ -18,12 +18,14 @@ pub(super) fn run(question: &Question) -> anyhow::Result<()> {
     })
 }
 
-const COLUMNS: [Column; 8] = [
+const COLUMNS: [Column; 10] = [
     Column::Text("INTERFACE"),
     Column::Text("ADDRESS"),
     Column::Number("COST"),
     Column::Number("RXCOST"),
     Column::Number("TXCOST"),
+    Column::Number("RTTCOST"),
+    Column::Number("RTT"),
     Column::Number("HELLOS"),
     Column::Number("ROUTES"),
     Column::Text("AUTHENTICATED"),
@@ -43,8 +45,50 @@ fn row(neighbour: &NeighbourReport) -> Vec<String> {
         or_dash(neighbour.cost),
         or_dash(neighbour.rxcost),
         or_dash(neighbour.txcost),
+        neighbour.rtt_cost.to_string(),
+        or_dash(neighbour.rtt_ms.map(|rtt| format!("{rtt:.1}ms"))),
         format!("{:04x}", neighbour.hellos),
         neighbour.routes.to_string(),
         or_dash(neighbour.authenticated.map(|yes| if yes { "yes" } else { "no" })),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::api::Schema;
+
+    #[test]
+    fn the_parts_of_the_cost_stand_beside_it() {
+        let tunnel = NeighbourReport {
+            interface: "wg0".to_owned(),
+            address: "fe80::1".parse().unwrap(),
+            cost: Some(246),
+            rxcost: Some(96),
+            txcost: Some(96),
+            rtt_ms: Some(85.04),
+            rtt_cost: 150,
+            hellos: 0xffff,
+            routes: 3,
+            authenticated: Some(true),
+        };
+        let silent = NeighbourReport {
+            interface: "eth0".to_owned(),
+            cost: None,
+            txcost: None,
+            rtt_ms: None,
+            rtt_cost: 0,
+            hellos: 1,
+            routes: 0,
+            authenticated: None,
+            ..tunnel.clone()
+        };
+        let expected = "\
+INTERFACE  ADDRESS  COST  RXCOST  TXCOST  RTTCOST     RTT  HELLOS  ROUTES  AUTHENTICATED
+wg0        fe80::1   246      96      96      150  85.0ms    ffff       3  yes
+eth0       fe80::1     -      96       -        0       -    0001       0  -
+";
+        let report = NeighboursReport { schema: Schema, neighbours: vec![tunnel, silent] };
+        assert_eq!(text(&report), expected);
+    }
 }

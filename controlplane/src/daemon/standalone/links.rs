@@ -6,11 +6,12 @@ use std::time::Duration;
 use sixwire_dataplane::model::IfName;
 use sixwire_dataplane::{Events, KernelEvent, Router};
 use sixwire_proto::link::LinkId;
-use sixwire_proto::metric::Cost;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tracing::{info, warn};
 
+use super::filter::{FilterRule, tag};
+use super::link_options::LinkOptions;
 use crate::babel::{Authentication, LinkParams, LinkStart};
 use crate::daemon::kernel_routes::Drift;
 use crate::daemon::mailbox::Mailbox;
@@ -22,8 +23,10 @@ pub(super) struct Links {
     pub(super) router: Router,
     /// When it looks.
     pub(super) events: Events,
-    /// Interfaces to use, and their cost.
-    pub(super) wanted: BTreeMap<IfName, Cost>,
+    /// Interfaces to use, and how.
+    pub(super) wanted: BTreeMap<IfName, LinkOptions>,
+    /// Rules that may name interfaces.
+    pub(super) filters: Vec<FilterRule>,
     /// What they are authenticated with; may change.
     pub(super) authentication: watch::Receiver<Keyring>,
     /// Those in use.
@@ -51,11 +54,12 @@ impl Links {
             Ok(found) => found,
             Err(error) => return warn!(%error, "interfaces cannot be listed"),
         };
-        for (name, cost) in self.wanted.clone() {
+        for (name, options) in self.wanted.clone() {
             let usable =
                 found.get(&name).filter(|interface| interface.is_up).and_then(|interface| {
                     let address = interface.link_local?;
-                    let params = LinkParams { cost, start, ..LinkParams::wired(address) };
+                    let (v4, tag) = (interface.v4, tag(&self.filters, &name));
+                    let params = LinkParams { v4, tag, ..options.params(address, start) };
                     Some((interface.link, params))
                 });
             let before = self.used.get(&name).copied();
@@ -64,9 +68,18 @@ impl Links {
             };
             match (before, usable) {
                 (None, None) => {}
-                (Some(before), Some(now)) if same(before, now) => {}
+                (Some(before), Some(now)) if same(before, now) => self.same_link(name, now).await,
                 (before, now) => self.change(name, before, now).await,
             }
+        }
+    }
+
+    /// A link that goes on may have another IPv4 address.
+    async fn same_link(&mut self, name: IfName, (link, now): (LinkId, LinkParams)) {
+        let Some((_, params)) = self.used.get_mut(&name) else { return };
+        if params.v4 != now.v4 {
+            params.v4 = now.v4;
+            let _ = self.routing.send(Command::LinkV4(link, now.v4)).await;
         }
     }
 

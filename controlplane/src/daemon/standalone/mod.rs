@@ -1,15 +1,21 @@
 //! The routing engine alone, as babeld is: given interfaces, no certificates, no registry. Nothing
 //! lies at a fixed place, so that many run side by side on one machine.
 
+mod announced;
 pub mod api;
 mod config;
+mod filter;
 mod identity;
 mod keys;
+mod link_options;
 mod links;
+mod lock;
+mod machine;
 mod redistribution;
 pub mod report;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -31,11 +37,15 @@ use super::mailbox::Mailbox;
 use super::monotonic::Monotonic;
 use super::routing::{Command, News, Outlets, RouteUpdates, Routing};
 use crate::babel::{Babel, Params};
+pub use announced::Announced;
 use api::Server;
 pub use config::{Config, Interface, Keys};
+use filter::BySource;
+pub use filter::{FilterRule, Source};
 use identity::Identity;
 pub use keys::NamedKey;
 use links::{Keyring, Links};
+use lock::{StateLock, TableLock};
 use redistribution::Redistribution;
 pub use redistribution::{Protocol, Redistribute};
 
@@ -62,6 +72,7 @@ struct Engine {
     /// Ends, with the routes cleared, when its other end is dropped.
     writer: (oneshot::Sender<()>, JoinHandle<()>),
     _pid_file: Option<PidFile>,
+    _locks: (TableLock, Option<StateLock>),
 }
 
 /// Where things pass between the tasks.
@@ -73,20 +84,28 @@ struct Mail {
 
 impl Engine {
     async fn start(config: &Config) -> anyhow::Result<Self> {
+        let locks = (
+            TableLock::take(config.table)?,
+            config.state_file.as_deref().map(StateLock::take).transpose()?,
+        );
         let pid_file = config.pid_file.clone().map(PidFile::write).transpose()?;
         let server = config.socket.as_deref().map(Server::open).transpose()?;
         let identity = Identity::take(config.router_id, config.state_file.as_deref())?;
         info!(router_id = %identity.router_id, seqno = %identity.seqno, "starting");
+        machine::prepare(config)?;
         let (router, events) = Router::open(config.table).await?;
+        let by_source = machine::by_source(&router).await?;
         let (start, mail) = (identity.start, Mail::default());
         let (commands, commands_end) = mpsc::channel(COMMANDS);
         let mut tasks = JoinSet::new();
         let adopted = adopted(&router, config).await?;
-        let writer = write(router.clone(), &mail, adopted);
-        spawn(&mut tasks, "routing", routing(config, identity, (commands_end, &mail))?.run());
-        for prefix in &config.announce {
+        let writer = write(router.clone(), &mail, (adopted, config.preferred_source.clone()));
+        let (babel, clock) = speaker(config, &identity, by_source)?;
+        let outlets = outlets(identity, &mail);
+        spawn(&mut tasks, "routing", Routing::new(babel, clock, commands_end, outlets).run());
+        for Announced(route) in &config.announce {
             // The routing task ends only with everything else.
-            let _ = commands.send(Command::Originate(BabelRoute::to(*prefix), Metric::ZERO)).await;
+            let _ = commands.send(Command::Originate(*route, Metric::ZERO)).await;
         }
         let keyring = watch::Sender::new(config.authentication.clone());
         let mut links = links(config, (router.clone(), events), (&commands, &mail), &keyring);
@@ -100,7 +119,7 @@ impl Engine {
             let commands = commands.clone();
             spawn(&mut tasks, "local API", async move { server.serve(commands).await });
         }
-        Ok(Self { commands, tasks, keyring, writer, _pid_file: pid_file })
+        Ok(Self { commands, tasks, keyring, writer, _pid_file: pid_file, _locks: locks })
     }
 
     async fn run(mut self, reload: &dyn Fn() -> Result<Config, ConfigError>) -> anyhow::Result<()> {
@@ -169,10 +188,10 @@ async fn adopted(
 fn write(
     router: Router,
     mail: &Mail,
-    adopted: BTreeMap<RouteKey, RouteTarget>,
+    (adopted, own): (BTreeMap<RouteKey, RouteTarget>, Vec<IpAddr>),
 ) -> (oneshot::Sender<()>, JoinHandle<()>) {
     let boxes = (mail.routes.clone(), mail.drift.clone());
-    let mut writer = KernelRoutes::new(router, boxes, Vec::new(), adopted);
+    let mut writer = KernelRoutes::new(router, boxes, own, adopted);
     let (end, ended) = oneshot::channel();
     let task = tokio::spawn(async move {
         tokio::select! {
@@ -184,26 +203,30 @@ fn write(
     (end, task)
 }
 
-fn routing(
+/// A speaker, and the clock it was made by.
+fn speaker(
     config: &Config,
-    identity: Identity,
-    (commands, mail): (mpsc::Receiver<Command>, &Mail),
-) -> anyhow::Result<Routing> {
+    identity: &Identity,
+    by_source: BySource,
+) -> anyhow::Result<(Babel, Monotonic)> {
     let params = Params {
         hello_interval: config.hello_interval,
         update_interval: config.update_interval,
-        ..Params::new(identity.router_id, identity.seqno)
+        ..config.profile.params(identity.router_id, identity.seqno)
     };
     let clock = Monotonic::start();
     let seed = getrandom::u64().context("the system has no randomness to give")?;
     let babel = Babel::new(params, Seed::new(seed), clock.now());
-    let outlets = Outlets {
+    Ok((babel.with_filters(filter::filters(&config.filters, by_source)), clock))
+}
+
+fn outlets(identity: Identity, mail: &Mail) -> Outlets {
+    Outlets {
         routes: mail.routes.clone(),
         // Nobody here dials or checks certificates.
         news: Mailbox::<News>::default(),
         keep_seqno: Box::new(move |seqno| identity.keep(seqno)),
-    };
-    Ok(Routing::new(babel, clock, commands, outlets))
+    }
 }
 
 fn links(
@@ -215,7 +238,8 @@ fn links(
     Links {
         router,
         events,
-        wanted: config.interfaces.iter().map(|one| (one.name.clone(), one.cost)).collect(),
+        wanted: config.interfaces.iter().map(|one| (one.name.clone(), one.options)).collect(),
+        filters: config.filters.clone(),
         authentication: keyring.subscribe(),
         used: BTreeMap::new(),
         routing: commands.clone(),
@@ -232,7 +256,8 @@ fn redistribution(
     let (wanted, announced) = (Arc::<[_]>::from(rules.clone()), config.announce.clone());
     let routes = router.foreign_routes(move |route| {
         // What is announced anyway does not depend on the kernel.
-        !announced.contains(&route.key.prefix) && wanted.iter().any(|rule| rule.matches(route))
+        let key = BabelRoute { destination: route.key.prefix, source: route.key.source };
+        !announced.contains(&Announced(key)) && wanted.iter().any(|rule| rule.matches(route))
     })?;
     Ok(Redistribution { routes, rules, routing: commands.clone() })
 }

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tracing::{debug, error};
 
 use super::config::MAIN_TABLE;
+use super::filter::Source;
 use crate::daemon::config::Count;
 use crate::daemon::routing::Command;
 
@@ -26,6 +27,8 @@ pub struct Redistribute {
     pub prefix: Option<Prefix>,
     /// At most this long.
     pub longest: Option<u8>,
+    /// With such a source prefix.
+    pub source: Option<Source>,
     /// Announced with this metric, which is finite.
     #[serde(deserialize_with = "finite")]
     pub metric: u16,
@@ -55,7 +58,14 @@ pub(super) struct Redistribution {
 
 impl Default for Redistribute {
     fn default() -> Self {
-        Self { table: MAIN_TABLE, protocol: None, prefix: None, longest: None, metric: 0 }
+        Self {
+            table: MAIN_TABLE,
+            protocol: None,
+            prefix: None,
+            longest: None,
+            source: None,
+            metric: 0,
+        }
     }
 }
 
@@ -67,6 +77,7 @@ impl Redistribute {
             && self.protocol.is_none_or(|protocol| protocol.0 == route.protocol)
             && self.prefix.is_none_or(|prefix| prefix.contains(destination))
             && self.longest.is_none_or(|longest| destination.length() <= longest)
+            && self.source.is_none_or(|Source(source)| source.matches(route.key.source))
     }
 }
 
@@ -115,10 +126,11 @@ impl FromStr for Redistribute {
                 "table" => rule.table = number(key, value)?,
                 "protocol" => rule.protocol = Some(value.parse()?),
                 "prefix" => rule.prefix = Some(value.parse().map_err(|e| format!("{key}: {e}"))?),
+                "source" => rule.source = Some(value.parse()?),
                 "longest" => rule.longest = Some(number(key, value)?),
                 "metric" => rule.metric = number::<Count<0, 65_534>>(key, value)?.0,
                 _ => {
-                    let allowed = "table, protocol, prefix, longest, metric";
+                    let allowed = "table, protocol, prefix, longest, source, metric";
                     return Err(format!("no such key {key:?} (allowed: {allowed})"));
                 }
             }
@@ -200,6 +212,13 @@ mod tests {
             ("fd00:1::/64", 254, 3, false),
         ] {
             assert_eq!(rule.matches(&route(prefix, table, protocol)), matches, "{prefix}");
+        }
+        let mut specific = route("fd00:1::/64", 254, 4);
+        specific.key.source = Some("fd00:2::/64".parse().unwrap());
+        assert!(rule.matches(&specific), "with a source or without");
+        for (source, matches) in [("none", false), ("::/0", true), ("fd00:3::/64", false)] {
+            let rule: Redistribute = format!("source={source}").parse().unwrap();
+            assert_eq!(rule.matches(&specific), matches, "{source}");
         }
         let any: Redistribute = "table=100,metric=7".parse().unwrap();
         assert!(any.matches(&route("::/0", 100, 99)) && any.metric == 7);

@@ -39,6 +39,12 @@ pub struct NeighbourReport {
     pub rxcost: Option<u16>,
     /// Cost of sending to it, as it tells; `null` is infinite.
     pub txcost: Option<u16>,
+    /// Smoothed round-trip time in milliseconds; `null` until measured.
+    #[serde(default)]
+    pub rtt_ms: Option<f64>,
+    /// What it adds to the cost.
+    #[serde(default)]
+    pub rtt_cost: u16,
     /// The last sixteen multicast Hellos, the newest lowest; a set bit is one received.
     pub hellos: u16,
     /// How many routes it announces.
@@ -88,7 +94,7 @@ pub struct RouteReport {
     /// The originator's sequence number; absent in changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seqno: Option<u16>,
-    /// `own`, `selected`, `feasible`, `unfeasible` or `unreachable`.
+    /// `own`, `selected`, `feasible`, `unfeasible`, `unreachable` or `denied` (by a filter).
     pub state: String,
 }
 
@@ -196,6 +202,8 @@ fn neighbour(view: NeighbourView) -> NeighbourReport {
         cost: finite(view.cost),
         rxcost: finite(view.rxcost),
         txcost: finite(view.txcost),
+        rtt_ms: view.rtt_us.map(milliseconds),
+        rtt_cost: view.rtt_cost.0,
         hellos: view.multicast.heard,
         routes: view.routes,
         authenticated: match view.authenticity {
@@ -206,6 +214,12 @@ fn neighbour(view: NeighbourView) -> NeighbourReport {
     }
 }
 
+/// With three decimals, which is all there is.
+fn milliseconds(micros: u64) -> f64 {
+    let micros = u32::try_from(micros).unwrap_or(u32::MAX);
+    f64::from(micros) / 1000.0
+}
+
 fn route(view: RouteView) -> RouteReport {
     let state = match (view.neighbour, view.state) {
         (None, _) => "own",
@@ -214,6 +228,7 @@ fn route(view: RouteView) -> RouteReport {
         (_, RouteState::Unfeasible) => "unfeasible",
         (_, RouteState::Unreachable) => "unreachable",
         (_, RouteState::UnknownOrigin) => "unknown-origin",
+        (_, RouteState::Denied) => "denied",
     };
     let Seqno(seqno) = view.seqno;
     RouteReport {

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use super::{TunnelDriver, routing};
-use crate::babel::{Announcers, LinkParams, LinkStart};
+use crate::babel::{Announcers, Delay, LinkParams, LinkStart, RttCost};
 use crate::tunnel::{self, Adopted, CloseReason, Input, Notify, Output};
 
 /// A tunnel whose interface exists.
@@ -204,7 +204,8 @@ impl TunnelDriver {
 
     async fn link_up(&self, link: LinkId, (start, announcers): (LinkStart, Announcers)) {
         let wired = LinkParams::wired(self.context.own.link_local());
-        let params = LinkParams { start, announcers, ..wired };
+        let delay = Delay::Charged(RttCost::WORLDWIDE);
+        let params = LinkParams { start, announcers, delay, ..wired };
         self.command_routing(routing::Command::LinkUp(link, params)).await;
     }
 
