@@ -21,6 +21,7 @@
 //! Where the RFC leaves a choice: a neighbour is made by its first Hello, or IHU for us, and usable after
 //! one of each. Hellos and IHUs go to the group. Updates go to each neighbour by unicast and are acknowledged,
 //! on links with up to eight usable neighbours, and to the group, twice, beyond.
+//! On a link with keys, nothing but a signed packet that proves to be new does any of this ([`Authentication`]).
 //! Unfeasible routes are kept to be asked for. A selected route is left at once when it dies, and for a
 //! better one only by a margin ([`Params::switch_margin`]).
 

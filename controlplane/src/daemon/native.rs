@@ -96,3 +96,31 @@ pub(super) fn find_all(
     }
     (found, problems)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use sixwire_proto::babel::MacAlgorithm;
+
+    use super::*;
+
+    #[test]
+    fn an_interface_whose_keys_cannot_be_used_is_not_used() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("key");
+        fs::write(&file, "00".repeat(32)).unwrap();
+        fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+        let mut interface: BabelInterface = "lo".parse().unwrap();
+        assert_eq!(authentication(&interface), Ok(None));
+        interface.accept_unauthenticated = true;
+        assert!(authentication(&interface).unwrap_err().contains("without keys"));
+        interface.keys = vec![KeyFile { algorithm: MacAlgorithm::HmacSha256, file: file.clone() }];
+        assert!(authentication(&interface).unwrap().is_some());
+        fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
+        let (found, problems) = find_all(&[interface]);
+        assert!(found.is_empty());
+        assert!(problems[0].contains("does not run on lo"), "{problems:?}");
+    }
+}
