@@ -128,13 +128,14 @@ impl Engine {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let outcome = loop {
             tokio::select! {
-            Some(ended) = self.tasks.join_next() => {
-                let task = ended.context("a task of the routing engine failed")?;
-                break Err(anyhow::anyhow!("the {task} task of the routing engine ended by itself"));
-            }
-            _ = terminate.recv() => break Ok(()),
-            _ = interrupt.recv() => break Ok(()),
-            _ = hangup.recv() => self.rekey(reload()),
+                Some(ended) = self.tasks.join_next() => {
+                    let task = ended.context("a task of the routing engine failed")?;
+                    let ended = format!("the {task} task of the routing engine ended by itself");
+                    break Err(anyhow::anyhow!(ended));
+                }
+                _ = terminate.recv() => break Ok(()),
+                _ = interrupt.recv() => break Ok(()),
+                _ = hangup.recv() => self.rekey(reload()),
             }
         };
         info!("stopping: retracting routes");
