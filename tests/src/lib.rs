@@ -8,3 +8,4 @@ pub mod line;
 pub mod network;
 pub mod ping;
 pub mod scenario;
+pub mod simulator;

@@ -1,6 +1,5 @@
 //! Route acquisition, refresh and expiry (RFC 8966 §3.5.3, §3.8.2.3).
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use sixwire_proto::babel::{Destination, RouteKey, Tlv, Update};
@@ -14,6 +13,7 @@ use super::input::Announcers;
 use super::neighbour::NeighbourId;
 use super::output::Event;
 use super::route::{self, EntryId, Refresh, Route};
+use super::wheel::Tick;
 
 impl Babel {
     /// Takes in an update of one prefix.
@@ -34,14 +34,29 @@ impl Babel {
             self.count(DropReason::Filtered);
             return self.retracted(from, key);
         }
-        let route = self.route_of(from, router_id, next_hop, update);
-        if self.table.of(key).is_some_and(|entry| !entry.is_feasible(&route)) {
+        let Some(next_hop) = self.next_hop_id(from, next_hop) else {
+            return self.retracted(from, key);
+        };
+        let route = Route {
+            neighbour: from,
+            router_id,
+            seqno: update.seqno,
+            refmetric: update.metric,
+            next_hop,
+            interval: update.interval,
+            refresh: Refresh::Unasked,
+            expires: self.now + route::hold_time(update.interval),
+        };
+        let id = self.table.id(key);
+        let entry = id.and_then(|id| self.table.get(id));
+        let feasible = entry.is_none_or(|entry| entry.is_feasible(&route));
+        let known = entry.is_some_and(|entry| entry.route(from).is_some());
+        if !feasible {
             self.count(DropReason::Unfeasible);
         }
-        let known = self.table.id(key).filter(|id| self.route_exists(*id, from));
-        match known {
-            Some(id) => self.refresh(id, route),
-            None => self.learn(key, route),
+        match id {
+            Some(id) if known => self.refresh(id, route),
+            _ => self.learn(key, route),
         }
     }
 
@@ -52,29 +67,6 @@ impl Babel {
             Announcers::Anyone => true,
             Announcers::Only(node) => node == router_id,
         })
-    }
-
-    fn route_of(
-        &self,
-        neighbour: NeighbourId,
-        router_id: RouterId,
-        next_hop: IpAddr,
-        update: &Update,
-    ) -> Route {
-        Route {
-            neighbour,
-            router_id,
-            seqno: update.seqno,
-            refmetric: update.metric,
-            next_hop,
-            interval: update.interval,
-            refresh: Refresh::Unasked,
-            expires: self.now + route::hold_time(update.interval),
-        }
-    }
-
-    fn route_exists(&self, id: EntryId, neighbour: NeighbourId) -> bool {
-        self.table.get(id).is_some_and(|entry| entry.route(neighbour).is_some())
     }
 
     /// A route not heard of before, within the limits. An unfeasible one is kept too: it is what can be
@@ -169,8 +161,12 @@ impl Babel {
     }
 
     /// Something of an entry is due, or was when the deadline was set.
-    pub(super) fn entry_due(&mut self, id: EntryId) {
+    pub(super) fn entry_due(&mut self, id: EntryId, due: Tick) {
         let now = self.now;
+        let Some(entry) = self.table.get_mut(id).filter(|entry| entry.wake == Some(due)) else {
+            return;
+        };
+        entry.wake = None;
         self.ask_refresh(id);
         let Some(entry) = self.table.get(id) else { return };
         let over = entry.hold.as_ref().is_some_and(|hold| hold.until <= now);

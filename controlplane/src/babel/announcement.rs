@@ -264,7 +264,7 @@ impl Babel {
 
     fn has_room_for_source(&self, entry: &Entry, selected: &Selection) -> bool {
         selected.via == Via::Own
-            || source::of(&entry.sources, selected.router_id).is_some()
+            || source::of(entry.sources.as_slice(), selected.router_id).is_some()
             || self.table.sources() < self.params.limits.sources
     }
 

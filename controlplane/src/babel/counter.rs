@@ -39,6 +39,8 @@ pub enum DropReason {
     TooManyOrigins,
     /// A question beyond what may wait for one neighbour.
     TooManyQuestions,
+    /// An update with a next hop beyond those one neighbour may have.
+    TooManyNextHops,
     /// An update that does not pass the feasibility condition; kept aside or ignored (RFC 8966 §3.5.3).
     Unfeasible,
     /// An update under our own router-id.
@@ -109,7 +111,7 @@ const DONE: [&str; 10] = [
 ];
 
 /// Labels of [`DropReason`], in its order.
-const DROPPED: [&str; 24] = [
+const DROPPED: [&str; 25] = [
     "dropped: unknown link",
     "dropped: bad source address",
     "dropped: bad packet",
@@ -127,6 +129,7 @@ const DROPPED: [&str; 24] = [
     "dropped: too many seqno requests",
     "dropped: too many origins wanted",
     "dropped: too many questions of a neighbour",
+    "dropped: too many next hops of a neighbour",
     "dropped: unfeasible update",
     "dropped: own router-id",
     "dropped: leaf announcing for others",

@@ -7,7 +7,6 @@ use sixwire_proto::router_id::RouterId;
 use sixwire_proto::time::Instant;
 
 use super::neighbour::NeighbourId;
-use super::route::EntryId;
 
 /// What is to be done at a deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,8 +23,6 @@ pub(super) enum Timer {
     Unicast(NeighbourId),
     /// The same for the updates sent to everyone on a link.
     Multicast(LinkId),
-    /// Look at expiry, hold time and feasibility distances of a prefix.
-    Entry(EntryId),
     /// Resend or forget seqno requests.
     Requests,
     /// Ask again for the origin of a router-id.

@@ -67,9 +67,10 @@ impl Babel {
         let target = match (entry.selected, entry.selected_route()) {
             (Some(selected), Some(route)) => {
                 let Some(neighbour) = self.neighbours.get(route.neighbour) else { return };
+                let Some(next_hop) = neighbour.next_hops.get(route.next_hop) else { return };
                 Target::Via {
                     link: neighbour.link,
-                    next_hop: route.next_hop,
+                    next_hop,
                     metric: selected.metric,
                     router_id: selected.router_id,
                 }

@@ -33,12 +33,15 @@ mod challenge;
 mod counter;
 mod deadline;
 mod etx;
+mod few;
 mod filter;
 mod hello;
 mod hold;
+mod index;
 mod input;
 mod link;
 mod neighbour;
+mod next_hop;
 mod origin;
 mod outbox;
 mod output;
@@ -55,6 +58,7 @@ mod smoothing;
 mod source;
 mod starvation;
 mod view;
+mod wheel;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -89,6 +93,7 @@ use request::Requests;
 use route::Table;
 pub use rtt::{Delay, RttCost, wire_time};
 pub use view::{Authenticity, HelloView, NeighbourView, RouteState, RouteView};
+use wheel::Wheel;
 
 /// One Babel speaker.
 #[derive(Debug)]
@@ -110,6 +115,7 @@ pub struct Babel {
     requests: Requests,
     origins: Origins,
     deadlines: Deadlines,
+    wheel: Wheel,
     outbox: Outbox,
 }
 
@@ -145,6 +151,7 @@ impl Babel {
             requests: Requests::default(),
             origins: Origins::new(params.origin_check),
             deadlines: Deadlines::default(),
+            wheel: Wheel::default(),
             outbox: Outbox::default(),
         }
     }
@@ -159,6 +166,9 @@ impl Babel {
         while let Some(timer) = self.deadlines.pop_due(self.now) {
             self.fire(timer);
         }
+        while let Some((due, id)) = self.wheel.pop_due(self.now) {
+            self.entry_due(id, due);
+        }
         self.flush();
     }
 
@@ -170,7 +180,7 @@ impl Babel {
     /// When [`Input::Deadline`] is to be handed in, if nothing else is before.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.deadlines.next()
+        self.deadlines.next().into_iter().chain(self.wheel.next()).min()
     }
 
     fn dispatch(&mut self, input: Input<'_>) {
@@ -203,7 +213,6 @@ impl Babel {
             Timer::Ask(id) => self.ask_if_silent(id),
             Timer::Unicast(id) => self.unicast_due(id),
             Timer::Multicast(link) => self.multicast_due(link),
-            Timer::Entry(id) => self.entry_due(id),
             Timer::Requests => self.requests_due(),
             Timer::Origin(router_id) => self.origin_due(router_id),
             Timer::SeqnoAhead => {}
@@ -230,6 +239,7 @@ impl Babel {
         self.flush();
         self.life = Life::Stopped;
         self.deadlines = Deadlines::default();
+        self.wheel = Wheel::default();
     }
 
     /// A time somewhat before `interval` has passed, so that nodes do not fall into step and promises

@@ -12,6 +12,7 @@ use sixwire_proto::time::Instant;
 use super::etx;
 use super::hello::History;
 use super::link::Link;
+use super::next_hop::NextHops;
 use super::params::LinkQuality;
 use super::pulse::{Probing, Pulse, Verdict};
 use super::route::EntryId;
@@ -44,6 +45,7 @@ pub(super) struct Neighbour {
     pub(super) greeting: Greeting,
     /// Prefixes it has announced.
     pub(super) routes: BTreeSet<EntryId>,
+    pub(super) next_hops: NextHops,
     pub(super) sender: Sender,
 }
 
@@ -80,6 +82,7 @@ impl Neighbour {
             told: Told { rxcost: Cost::INFINITY, hellos_ago: u8::MAX },
             greeting: Greeting::Silent,
             routes: BTreeSet::new(),
+            next_hops: NextHops::default(),
             sender: Sender::default(),
         }
     }

@@ -1,9 +1,8 @@
 //! The route table (RFC 8966 §3.2.6), with the source table inside: one entry per prefix holds all
 //! that is known about it.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
-use std::ops::Bound;
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use sixwire_proto::babel::RouteKey;
@@ -13,12 +12,16 @@ use sixwire_proto::router_id::RouterId;
 use sixwire_proto::seqno::Seqno;
 use sixwire_proto::time::Instant;
 
+use super::few::Few;
+use super::index::Index;
 use super::neighbour::NeighbourId;
+use super::next_hop::NextHopId;
 use super::source::{self, Distance, Source};
+use super::wheel::Tick;
 
 /// Names an entry as long as it exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct EntryId(u32);
+pub(super) struct EntryId(pub(super) u32);
 
 /// All that is known about one prefix.
 #[derive(Debug)]
@@ -26,12 +29,14 @@ pub(super) struct Entry {
     pub(super) key: RouteKey,
     /// The metric we originate it with.
     pub(super) own: Option<Metric>,
-    pub(super) routes: Vec<Route>,
-    pub(super) sources: Vec<Source>,
+    pub(super) routes: Few<Route>,
+    pub(super) sources: Few<Source>,
     pub(super) selected: Option<Selection>,
     /// The metric last announced to anyone.
     pub(super) told: Metric,
     pub(super) hold: Option<Box<Hold>>,
+    /// When it is looked at.
+    pub(super) wake: Option<Tick>,
 }
 
 /// What one neighbour announced for a prefix.
@@ -42,7 +47,8 @@ pub(super) struct Route {
     pub(super) seqno: Seqno,
     /// The neighbour's metric.
     pub(super) refmetric: Metric,
-    pub(super) next_hop: IpAddr,
+    /// Among those of the neighbour.
+    pub(super) next_hop: NextHopId,
     pub(super) interval: Interval,
     pub(super) refresh: Refresh,
     pub(super) expires: Instant,
@@ -92,11 +98,12 @@ impl Entry {
         Self {
             key,
             own: None,
-            routes: Vec::new(),
-            sources: Vec::new(),
+            routes: Few::None,
+            sources: Few::None,
             selected: None,
             told: Metric::INFINITY,
             hold: None,
+            wake: None,
         }
     }
 
@@ -125,7 +132,7 @@ impl Entry {
 
     /// Whether a route passes the feasibility condition.
     pub(super) fn is_feasible(&self, route: &Route) -> bool {
-        source::is_feasible(&self.sources, route.router_id, route.distance())
+        source::is_feasible(self.sources.as_slice(), route.router_id, route.distance())
     }
 
     /// When something here is due: refresh of the selected route, expiry, GC, end of hold.
@@ -179,7 +186,7 @@ fn micros(duration: Duration) -> u64 {
 /// All entries, by id and in the order of their keys.
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    index: BTreeMap<RouteKey, EntryId>,
+    index: Index,
     slots: Vec<Option<Entry>>,
     free: Vec<EntryId>,
     /// Entries with a hold.
@@ -191,7 +198,7 @@ pub(super) struct Table {
 
 impl Table {
     pub(super) fn id(&self, key: RouteKey) -> Option<EntryId> {
-        self.index.get(&key).copied()
+        self.index.find(|id| self.compare(id, &key))
     }
 
     pub(super) fn get(&self, id: EntryId) -> Option<&Entry> {
@@ -216,8 +223,14 @@ impl Table {
             EntryId(u32::try_from(self.slots.len() - 1).expect("fewer entries than 2^32"))
         });
         self.slots[id.slot()] = Some(Entry::new(key));
-        self.index.insert(key, id);
+        let slots = &self.slots;
+        self.index.insert(id, |other| compare(slots, other, &key));
         id
+    }
+
+    /// Where the key of an entry lies from another.
+    fn compare(&self, id: EntryId, key: &RouteKey) -> Ordering {
+        compare(&self.slots, id, key)
     }
 
     /// Drops an entry that holds nothing any more.
@@ -226,7 +239,8 @@ impl Table {
             return Dropped::No;
         };
         let key = entry.key;
-        self.index.remove(&key);
+        let slots = &self.slots;
+        self.index.remove(|other| compare(slots, other, &key));
         self.slots[id.slot()] = None;
         self.free.push(id);
         Dropped::Yes
@@ -234,15 +248,16 @@ impl Table {
 
     /// The first key after `after`, or the first of all.
     pub(super) fn next_key(&self, after: Option<RouteKey>) -> Option<RouteKey> {
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        self.index.range((from, Bound::Unbounded)).next().map(|(key, _)| *key)
+        let next = match after {
+            Some(key) => self.index.after(|id| self.compare(id, &key)),
+            None => self.index.first(),
+        };
+        self.get(next?).map(|entry| entry.key)
     }
 
     /// Adds the route of a neighbour that has none for this entry yet.
     pub(super) fn add_route(&mut self, id: EntryId, route: Route) {
         if let Some(entry) = self.get_mut(id) {
-            // Most prefixes have one or two: a vector that doubles would hold four.
-            entry.routes.reserve_exact(1);
             entry.routes.push(route);
             self.routes += 1;
         }
@@ -252,9 +267,9 @@ impl Table {
     pub(super) fn take_route(&mut self, id: EntryId, neighbour: NeighbourId) -> Option<Route> {
         let entry = self.get_mut(id)?;
         let position = entry.routes.iter().position(|route| route.neighbour == neighbour)?;
-        let route = entry.routes.remove(position);
+        let route = entry.routes.take(position);
         self.routes -= 1;
-        Some(route)
+        route
     }
 
     /// Sets or clears the metric of a route of our own.
@@ -270,7 +285,6 @@ impl Table {
         match entry.sources.iter_mut().find(|known| known.router_id == source.router_id) {
             Some(known) => known.announce(source.distance, now),
             None => {
-                entry.sources.reserve_exact(1);
                 entry.sources.push(source);
                 self.sources += 1;
             }
@@ -287,7 +301,7 @@ impl Table {
     }
 
     pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
-        self.index.values().filter_map(|id| self.get(*id))
+        self.index.iter().filter_map(|id| self.get(id))
     }
 
     /// How many prefixes there are.
@@ -311,6 +325,11 @@ impl Table {
 pub(super) enum Dropped {
     Yes,
     No,
+}
+
+fn compare(slots: &[Option<Entry>], id: EntryId, key: &RouteKey) -> Ordering {
+    let entry = slots.get(id.slot()).and_then(Option::as_ref);
+    entry.expect("what is in the index has a slot").key.cmp(key)
 }
 
 impl EntryId {

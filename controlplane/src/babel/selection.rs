@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use sixwire_proto::metric::Metric;
+use sixwire_proto::time::Instant;
 
 use super::Babel;
 use super::announcement::Audience;
-use super::deadline::Timer;
 use super::neighbour::NeighbourId;
 use super::route::{Dropped, Entry, EntryId, Route, Selection, Via};
+use super::wheel::Tick;
 
 /// What route to use, and for how long that is certain.
 enum Choice {
@@ -78,14 +79,14 @@ impl Babel {
     pub(super) fn reselect(&mut self, id: EntryId) {
         let Some(entry) = self.table.get(id) else { return };
         let (key, before) = (entry.key, entry.selected);
-        let after = match self.choose(id, entry) {
+        let (told, choice) = (entry.told, self.choose(id, entry));
+        let after = match choice {
             Choice::Settled(selection) => selection,
             Choice::Restrained(selection) => {
-                self.deadlines.set_by(Timer::Entry(id), self.reconsider_at());
+                self.wake_by(id, self.reconsider_at());
                 Some(selection)
             }
         };
-        let told = entry.told;
         if let Some(entry) = self.table.get_mut(id) {
             entry.selected = after;
         }
@@ -141,9 +142,8 @@ impl Babel {
 
     /// Ends a change of an entry: sets its next deadline, or drops it if it is empty.
     pub(super) fn settle(&mut self, id: EntryId) {
-        match self.table.drop_if_idle(id) {
-            Dropped::Yes => self.deadlines.clear(Timer::Entry(id)),
-            Dropped::No => self.schedule(id),
+        if self.table.drop_if_idle(id) == Dropped::No {
+            self.schedule(id);
         }
     }
 
@@ -151,7 +151,17 @@ impl Babel {
     /// that a refresh costs nothing here.
     pub(super) fn schedule(&mut self, id: EntryId) {
         if let Some(due) = self.table.get(id).and_then(Entry::due) {
-            self.deadlines.set_by(Timer::Entry(id), due.max(self.now + LEAST_DELAY));
+            self.wake_by(id, due.max(self.now + LEAST_DELAY));
+        }
+    }
+
+    /// Looks at an entry no later than that.
+    fn wake_by(&mut self, id: EntryId, at: Instant) {
+        let Some(entry) = self.table.get_mut(id) else { return };
+        let tick = Tick::covering(at);
+        if entry.wake.is_none_or(|wake| tick < wake) {
+            entry.wake = Some(tick);
+            self.wheel.add(tick, id);
         }
     }
 }

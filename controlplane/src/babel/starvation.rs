@@ -19,7 +19,7 @@ impl Babel {
     /// (RFC 8966 §3.8.2.1).
     pub(super) fn ask_all_unfeasible(&mut self, id: EntryId) {
         let Some(entry) = self.table.get(id) else { return };
-        for route in entry.routes.clone() {
+        for route in entry.routes.as_slice().to_vec() {
             self.ask_if_unfeasible(id, &route);
         }
     }
@@ -39,7 +39,8 @@ impl Babel {
                 selected.via == Via::Neighbour(route.neighbour)
                     || metric + self.params.switch_margin <= selected.metric
             });
-        let known = source::of(&entry.sources, route.router_id).map(|one| one.distance.seqno);
+        let known =
+            source::of(entry.sources.as_slice(), route.router_id).map(|one| one.distance.seqno);
         let starving = entry.selected.is_none();
         if let (true, Some(known)) = (wanted, known) {
             let first = self.ask((key, route.router_id), known.next(), route);
@@ -160,7 +161,8 @@ impl Babel {
     }
 
     /// The neighbour to pass a request on to, never the one it came from: by a feasible route if there is
-    /// one, to the right originator, one not asked before, the nearest.
+    /// one, to the right originator, one not asked before, the one in use, the nearest. The answer to what
+    /// follows the route in use moves the number of that route, which is the one that is announced.
     fn nearer(
         &self,
         entry: &Entry,
@@ -176,6 +178,7 @@ impl Babel {
                 !entry.is_feasible(route),
                 route.router_id != router_id,
                 asked(route.neighbour),
+                !entry.is_selected(route.neighbour),
                 metric(route),
                 route.neighbour,
             )

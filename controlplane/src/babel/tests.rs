@@ -4,6 +4,7 @@ mod adjacency;
 mod authentication;
 mod boundary;
 mod bulk;
+mod conformance;
 mod convergence;
 mod cost;
 mod faults;

@@ -183,7 +183,7 @@ impl Babel {
         RouteView {
             route: entry.key,
             neighbour: neighbour.map(|one| (one.link, one.address)),
-            next_hop: Some(route.next_hop),
+            next_hop: neighbour.and_then(|one| one.next_hops.get(route.next_hop)),
             router_id: route.router_id,
             seqno: route.seqno,
             refmetric: route.refmetric,

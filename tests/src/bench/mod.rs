@@ -2,6 +2,7 @@
 
 mod babel;
 mod baseline;
+mod simulate;
 mod start;
 
 use std::fs;
@@ -67,12 +68,24 @@ pub enum Beside {
 pub type Benchmark = (&'static str, &'static str, fn(&Options) -> Result<Vec<Measurement>>);
 
 /// All benchmarks.
-pub const ALL: [Benchmark; 2] = [
+pub const ALL: [Benchmark; 3] = [
     ("start", "from the start of the last of six nodes to all pairs; reroute; memory", start::run),
     ("babel", "1 000 to 100 000 routes over a line of three, beside babeld and BIRD", babel::run),
+    (
+        "simulate",
+        "1 000 engines in virtual time, watched for loops, through ten changes",
+        simulate::run,
+    ),
 ];
 
 impl Measurement {
+    /// A figure by itself.
+    #[must_use]
+    pub fn alone(metric: &str, unit: &'static str, value: f64) -> Self {
+        let metric = metric.to_owned();
+        Self { metric, value, unit, baseline: None, baseline_name: None, ratio: None }
+    }
+
     /// A figure and a baseline's.
     #[must_use]
     pub fn against(
