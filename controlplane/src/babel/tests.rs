@@ -15,4 +15,5 @@ mod network;
 mod origin;
 mod probe;
 mod requests;
+mod signer;
 mod updates;

@@ -1,136 +1,15 @@
-//! MAC authentication of one engine, sentence by sentence of RFC 8967 §3 and §4. The neighbour that
-//! signs is the test.
+//! MAC authentication of one engine, sentence by sentence of RFC 8967 §3 and §4.
 
-use std::net::Ipv6Addr;
 use std::time::Duration;
 
-use sixwire_proto::babel::{
-    Destination, MacAlgorithm, MacKey, MacTlv, Packet, PseudoHeader, Signing, Tlv, Writer,
-    mac_tlvs, verify,
-};
+use sixwire_proto::babel::{Destination, MacTlv, PseudoHeader, Tlv, mac_tlvs, verify};
 
-use super::super::{Authentication, Authenticity, Input, LinkParams, Output, Unauthenticated};
+use super::super::{Authentication, Authenticity, Input, LinkParams, Unauthenticated};
 use super::network::secs;
-use super::probe::{OWN, Probe, address, hello, ihu, link};
-
-pub(super) fn key(octet: u8) -> MacKey {
-    MacKey::new(MacAlgorithm::HmacSha256, &[octet; 32]).unwrap()
-}
-
-pub(super) fn keyed(keys: &[MacKey]) -> Authentication {
-    Authentication::new(keys.to_vec(), Unauthenticated::Refuse).unwrap()
-}
-
-/// A neighbour on link 1 that holds keys.
-struct Signer {
-    address: Ipv6Addr,
-    keys: Vec<MacKey>,
-    index: &'static [u8],
-    counter: u32,
-    hellos: u16,
-}
-
-const GROUP: Destination = Destination::Multicast;
-
-fn to_us() -> Destination {
-    Destination::Unicast(address(OWN))
-}
-
-impl Signer {
-    fn new(number: u8) -> Self {
-        let (index, keys) = (b"first" as &[u8], vec![key(1)]);
-        Self { address: address(number), keys, index, counter: 10, hellos: 0 }
-    }
-
-    /// A signed packet of these TLVs, with the next counter behind them.
-    fn packet(&mut self, to: Destination, tlvs: &[Tlv], mac_tlvs: &[MacTlv<'_>]) -> Vec<u8> {
-        self.counter += 1;
-        let counter = MacTlv::PacketCounter { counter: self.counter, index: self.index };
-        self.packet_with(to, tlvs, &[mac_tlvs, &[counter]].concat())
-    }
-
-    fn packet_with(&self, to: Destination, tlvs: &[Tlv], mac_tlvs: &[MacTlv<'_>]) -> Vec<u8> {
-        let mut writer = Writer::new(1400, self.address);
-        tlvs.iter().for_each(|tlv| writer.push(tlv).unwrap());
-        let mut packet = writer.finish().unwrap_or_else(Packet::empty);
-        mac_tlvs.iter().for_each(|tlv| packet.append(tlv));
-        let header = PseudoHeader { source: self.address, destination: to };
-        packet.signing = Some(Signing { keys: self.keys.as_slice().into(), header });
-        packet.seal(0)
-    }
-
-    fn hello(&mut self, to: Destination) -> Vec<u8> {
-        self.hellos += 1;
-        let tlvs = [hello(self.hellos, 400), ihu(96)];
-        self.packet(to, &tlvs, &[])
-    }
-
-    /// Becomes known: speaks, is challenged, replies.
-    fn prove(&mut self, probe: &mut Probe) {
-        let first = self.hello(GROUP);
-        hear(probe, self, GROUP, &first);
-        let nonce = challenge(probe).expect("a challenge");
-        let reply = self.packet(to_us(), &[], &[MacTlv::ChallengeReply(&nonce)]);
-        hear(probe, self, to_us(), &reply);
-        probe.outputs.clear();
-    }
-}
-
-/// A probe whose link 1 has key 1.
-fn probe() -> Probe {
-    probe_with(&keyed(&[key(1)]))
-}
-
-fn probe_with(authentication: &Authentication) -> Probe {
-    let mut probe = Probe::new();
-    let authentication = Some(authentication);
-    probe.input(Input::Authentication { link: link(1), authentication });
-    probe.link_up(1);
-    probe.wait(secs(1));
-    probe.outputs.clear();
-    probe
-}
-
-fn hear(probe: &mut Probe, signer: &Signer, destination: Destination, bytes: &[u8]) {
-    let source = signer.address;
-    probe.input(Input::Packet { link: link(1), source, destination, bytes });
-}
-
-/// Datagrams sent on link 1 since the outputs were last cleared, sealed.
-fn sent(probe: &Probe) -> Vec<(Destination, Vec<u8>)> {
-    let packet = |output: &Output| match output {
-        Output::Send { to, packet, .. } => Some((*to, packet.clone().seal(0))),
-        _ => None,
-    };
-    probe.outputs.iter().filter_map(packet).collect()
-}
-
-/// The nonce of the last challenge sent, which must have gone to one neighbour.
-fn challenge(probe: &Probe) -> Option<Vec<u8>> {
-    let mut nonces = Vec::new();
-    for (to, bytes) in sent(probe) {
-        for tlv in mac_tlvs(&bytes).unwrap() {
-            if let MacTlv::ChallengeRequest(nonce) = tlv {
-                assert_ne!(to, GROUP);
-                nonces.push(nonce.to_vec());
-            }
-        }
-    }
-    nonces.pop()
-}
-
-/// Nonces replied with, and to whom.
-fn replies(probe: &Probe) -> Vec<(Destination, Vec<u8>)> {
-    let mut found = Vec::new();
-    for (to, bytes) in sent(probe) {
-        for tlv in mac_tlvs(&bytes).unwrap() {
-            if let MacTlv::ChallengeReply(nonce) = tlv {
-                found.push((to, nonce.to_vec()));
-            }
-        }
-    }
-    found
-}
+use super::probe::{OWN, Probe, address, hello, link};
+use super::signer::{
+    GROUP, Signer, challenge, hear, key, keyed, probe, probe_with, replies, sent, to_us,
+};
 
 fn neighbours(probe: &Probe) -> usize {
     probe.babel.neighbours().count()

@@ -5,8 +5,8 @@ use std::time::Duration;
 use sixwire_proto::babel::Destination;
 
 use super::super::{Authenticity, Event, Input, Unauthenticated};
-use super::authentication::{key, keyed};
 use super::network::{Arrival, Cut, Network, Oracle, id, key as prefix, link, secs};
+use super::signer::{key, keyed};
 
 /// A line of nodes whose wires have key 1.
 fn line(seed: u64, count: usize) -> Network {
