@@ -11,6 +11,7 @@
 //! | `plan.rs` | the difference, as ordered changes |
 //! | `dataplane.rs`, `dataplane/opening.rs` | observes and applies; looks at the start whether all is there |
 //! | `tunnel.rs` | a tunnel as one thing: interface, address, WireGuard device |
+//! | `router.rs`, `route_writer.rs` | routing by itself: what there is, and routes by the thousand |
 //! | `netlink.rs`, `netlink/` | the kernel by `rtnetlink`: links, addresses, routes, rules, events |
 //! | `wireguard.rs` | WireGuard devices, kernel or embedded, by `wireguard-control` |
 //! | `userspace.rs`, `userspace/` | embedded WireGuard: our side, what is said, the helper process, its devices |
@@ -24,6 +25,7 @@ pub mod model;
 mod netlink;
 mod options;
 mod plan;
+mod route_writer;
 mod router;
 mod tunnel;
 mod userspace;
@@ -36,6 +38,7 @@ pub use crate::netlink::interface::Interface;
 pub use crate::netlink::monitor::{Events, KernelEvent};
 pub use crate::options::{Backend, Choice, Options};
 pub use crate::plan::plan;
+pub use crate::route_writer::RouteWriter;
 pub use crate::router::Router;
 pub use crate::userspace::helper::helper_main;
 pub use crate::wireguard::{PeerStats, TunnelStats};

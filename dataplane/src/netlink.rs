@@ -1,11 +1,12 @@
 //! Requests to the kernel's routing socket: one connection, every request acknowledged and timed.
 
 pub(crate) mod address;
-pub(crate) mod flush;
+pub(crate) mod batch;
 pub(crate) mod foreign;
 pub(crate) mod interface;
 pub(crate) mod link;
 pub(crate) mod monitor;
+pub(crate) mod nexthop;
 pub(crate) mod route;
 pub(crate) mod rule;
 
@@ -13,6 +14,7 @@ use std::fmt::Display;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -24,13 +26,15 @@ use rtnetlink::packet_core::{
 use rtnetlink::sys::AsyncSocket as _;
 
 use crate::error::Error;
+use batch::BatchSocket;
 
 /// A connection for requests. Events have their own, because an acknowledgement lost to a full
 /// receive buffer would leave a request without its answer.
 #[derive(Clone)]
 pub(crate) struct Netlink {
     handle: Handle,
-    port: u32,
+    ports: [u32; 2],
+    batches: Arc<Mutex<Option<BatchSocket>>>,
 }
 
 impl Netlink {
@@ -48,12 +52,19 @@ impl Netlink {
             (1..BATCH).for_each(|_| connection.poll_send_messages(context));
             Pin::new(&mut connection).poll(context)
         }));
-        Ok(Self { handle, port: address.port_number() })
+        let batches = BatchSocket::open().map_err(failed)?;
+        let ports = [address.port_number(), batches.port()];
+        Ok(Self { handle, ports, batches: Arc::new(Mutex::new(Some(batches))) })
     }
 
-    /// The port that the kernel names as the originator of our changes.
-    pub(crate) fn port(&self) -> u32 {
-        self.port
+    /// The ports that the kernel names as the originators of our changes.
+    pub(crate) fn ports(&self) -> [u32; 2] {
+        self.ports
+    }
+
+    /// The socket for batches: there is one, for one writer.
+    pub(crate) fn take_batches(&self) -> Option<BatchSocket> {
+        self.batches.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Lists all objects of one kind. Repeated when they change meanwhile, which the library's own

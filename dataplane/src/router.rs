@@ -1,18 +1,18 @@
 //! Routing without tunnels of our own: the kernel's routes and the interfaces of others.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::dataplane::opening::may_administer;
 use crate::error::Error;
 use crate::forwarding::ipv6_is_enabled;
 use crate::model::{IfName, RouteChange, RouteKey, RouteTarget};
 use crate::netlink::Netlink;
-use crate::netlink::flush::Flush;
 use crate::netlink::foreign::{ForeignRoute, ForeignRoutes};
 use crate::netlink::interface::{self, Interface};
 use crate::netlink::monitor::{self, Events, Removing};
 use crate::netlink::route::{OwnRoute, Table};
 use crate::options::DEFAULT_PROTOCOL;
+use crate::route_writer::RouteWriter;
 
 /// The kernel's routing in one network namespace: that of the thread which opened it.
 #[derive(Clone)]
@@ -50,22 +50,12 @@ impl Router {
         self.table.apply(&self.netlink, changes).await
     }
 
-    /// Removes routes of ours, faster than [`Self::apply`] and without an outcome each. What is gone already
-    /// is fine.
+    /// A writer for many routes.
     ///
     /// # Errors
-    /// When not all could be removed.
-    pub async fn remove_all(&self, keys: impl Iterator<Item = RouteKey>) -> Result<(), Error> {
-        let keys: BTreeSet<RouteKey> = keys.collect();
-        let flush = Flush::new(self.table, keys.iter().copied())?;
-        let doing = "remove our routes";
-        let ended = tokio::task::spawn_blocking(|| flush.run()).await;
-        ended.map_err(|error| Error::kernel(doing, std::io::Error::other(error)))??;
-        let left: Vec<RouteChange> = (self.routes().await?.into_keys())
-            .filter(|key| keys.contains(key))
-            .map(RouteChange::Remove)
-            .collect();
-        self.apply(&left).await.into_iter().collect()
+    /// When there is one already.
+    pub fn writer(&self) -> Result<RouteWriter, Error> {
+        RouteWriter::open(self.netlink.clone(), self.table)
     }
 
     /// Whether the kernel can hold IPv6 routes for packets of some sources only (RFC 9079).
@@ -108,6 +98,6 @@ impl Router {
     ) -> Result<ForeignRoutes, Error> {
         let own = self.table.protocol;
         let wanted = move |route: &ForeignRoute| route.protocol != own && wanted(route);
-        ForeignRoutes::new(Netlink::connect()?, Box::new(wanted))
+        ForeignRoutes::new(Netlink::connect()?, own, Box::new(wanted))
     }
 }

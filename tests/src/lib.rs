@@ -3,9 +3,12 @@
 pub mod bench;
 pub mod clock;
 pub mod demo;
+pub mod fuzz;
 pub mod lab;
 pub mod line;
+pub mod mesh;
 pub mod network;
 pub mod ping;
 pub mod scenario;
 pub mod simulator;
+pub mod topology;

@@ -108,7 +108,7 @@ impl Babel {
         self.reselect(id);
         let still = self.table.get(id).is_some_and(|entry| entry.is_selected(route.neighbour));
         if selected && still && before.next_hop != route.next_hop {
-            self.install(id);
+            self.install(id, Some(before.router_id));
         }
         self.ask_if_unfeasible(id, &route);
     }

@@ -8,6 +8,7 @@
 use std::net::Ipv6Addr;
 use std::ops::RangeInclusive;
 
+use serde::{Deserialize, Serialize};
 use sixwire_proto::babel::{RouteKey, Update};
 use sixwire_proto::link::LinkId;
 use sixwire_proto::metric::{Cost, Metric};
@@ -19,7 +20,7 @@ use super::neighbour::NeighbourId;
 use super::route::{Entry, Route, Selection};
 
 /// A rule. What it does not name, it does not ask about.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Filter {
     /// Where it is asked.
     pub direction: Direction,
@@ -41,7 +42,8 @@ pub struct Filter {
 }
 
 /// Where a rule is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Direction {
     /// An update came. What is denied was never heard.
     In,
@@ -54,7 +56,8 @@ pub enum Direction {
 }
 
 /// What kind of source prefix (RFC 9079) a route has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum SourceMatch {
     /// None: it is for packets from everywhere.
     Unspecific,
@@ -63,11 +66,12 @@ pub enum SourceMatch {
 }
 
 /// What rules know a link by: it stays when the link goes and comes again under another number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LinkTag(pub u16);
 
 /// What a rule does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Action {
     /// Refuses.
     Deny,
@@ -76,7 +80,8 @@ pub enum Action {
 }
 
 /// What becomes of a metric.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum MetricChange {
     /// So much is added; infinity is denial.
     Add(Cost),

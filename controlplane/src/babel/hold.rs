@@ -1,6 +1,7 @@
 //! Lost prefixes: retraction, hold time, end (RFC 8966 §3.5.4).
 
 use sixwire_proto::babel::RouteKey;
+use sixwire_proto::router_id::RouterId;
 
 use super::Babel;
 use super::announcement::Audience;
@@ -22,7 +23,7 @@ impl Babel {
             entry.hold = Some(Box::new(Hold { until, waiting }));
             self.table.held.insert(id);
         }
-        self.install(id);
+        self.install(id, lost.originator());
     }
 
     /// A neighbour has acknowledged a retraction.
@@ -55,14 +56,14 @@ impl Babel {
             && let Some(entry) = self.table.get_mut(id)
         {
             entry.hold = None;
-            self.install(id);
+            self.install(id, None);
             self.settle(id);
         }
     }
 
     /// Tells the kernel what is now to be done with packets for a prefix. A default route is never held:
-    /// there is no shorter prefix to fall back to.
-    pub(super) fn install(&mut self, id: EntryId) {
+    /// there is no shorter prefix to fall back to. `left` originates the neighbour's route in use until now.
+    pub(super) fn install(&mut self, id: EntryId, left: Option<RouterId>) {
         let Some(entry) = self.table.get(id) else { return };
         let target = match (entry.selected, entry.selected_route()) {
             (Some(selected), Some(route)) => {
@@ -81,6 +82,6 @@ impl Babel {
             }
             (None, _) => Target::Gone,
         };
-        self.outbox.outputs.push_back(Output::Route { route: entry.key, target });
+        self.outbox.outputs.push_back(Output::Route { route: entry.key, target, left });
     }
 }

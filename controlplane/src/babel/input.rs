@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use serde::{Deserialize, Serialize};
 use sixwire_proto::babel::{Destination, RouteKey};
 use sixwire_proto::link::LinkId;
 use sixwire_proto::metric::{Cost, Metric};
@@ -100,7 +101,7 @@ pub enum Input<'a> {
 }
 
 /// How a link is used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LinkParams {
     /// Our own link-local address on it.
     pub address: Ipv6Addr,
@@ -125,7 +126,8 @@ pub struct LinkParams {
 }
 
 /// Whose routes a link may bring.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Announcers {
     /// Everybody's: the other end forwards for others.
     Anyone,
@@ -134,7 +136,8 @@ pub enum Announcers {
 }
 
 /// What neighbours may know of us when a link comes up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum LinkStart {
     /// Nothing that still holds: it is retracted.
     Fresh,
@@ -143,7 +146,8 @@ pub enum LinkStart {
 }
 
 /// Split horizon (RFC 8966 §3.7.4).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum SplitHorizon {
     /// A route is not announced where it was learnt: for tunnels and wired LANs, where all hear all.
     On,

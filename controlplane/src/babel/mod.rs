@@ -49,6 +49,7 @@ mod packet;
 mod packet_counter;
 mod params;
 mod pulse;
+pub mod recording;
 mod request;
 mod route;
 mod rtt;
@@ -245,7 +246,7 @@ impl Babel {
     /// A time somewhat before `interval` has passed, so that nodes do not fall into step and promises
     /// are kept.
     fn jittered(&mut self, interval: Duration) -> Instant {
-        self.now + self.seed.between(interval * 3 / 4, interval * 19 / 20)
+        self.now + self.seed.between(interval * 7 / 8, interval * 31 / 32)
     }
 
     fn count(&mut self, reason: DropReason) {

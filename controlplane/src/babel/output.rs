@@ -29,6 +29,8 @@ pub enum Output {
         route: RouteKey,
         /// Where its packets go.
         target: Target,
+        /// The originator of the route of a neighbour that is left for it.
+        left: Option<RouterId>,
     },
     /// Our sequence number, to be on disk before any [`Output::Send`] behind it leaves.
     Seqno(Seqno),

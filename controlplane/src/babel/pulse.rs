@@ -7,10 +7,11 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use sixwire_proto::time::Instant;
 
 /// How a late neighbour is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Probing {
     /// Time between two questions.
     pub spacing: Duration,

@@ -152,6 +152,16 @@ impl Entry {
     }
 }
 
+impl Selection {
+    /// Who originates it, unless we do.
+    pub(super) fn originator(&self) -> Option<RouterId> {
+        match self.via {
+            Via::Own => None,
+            Via::Neighbour(_) => Some(self.router_id),
+        }
+    }
+}
+
 impl Route {
     pub(super) fn distance(&self) -> Distance {
         Distance { seqno: self.seqno, metric: self.refmetric }

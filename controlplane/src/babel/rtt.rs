@@ -8,7 +8,8 @@ use sixwire_proto::metric::Cost;
 use sixwire_proto::time::Instant;
 
 /// What is done about the delay of a link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Delay {
     /// Hellos are not stamped, and nothing is measured.
     Ignored,

@@ -110,7 +110,7 @@ impl Babel {
         let key = entry.key;
         self.table.held.remove(&id);
         if held || now.via != Via::Own {
-            self.install(id);
+            self.install(id, None);
         }
         let audience = match self.link_of(now.via) {
             Some(link) if !held => Audience::Beyond(link),
@@ -125,7 +125,7 @@ impl Babel {
     fn moved(&mut self, id: EntryId, (old, new): (Selection, Selection), told: Metric) {
         let Some(key) = self.table.get(id).map(|entry| entry.key) else { return };
         if old.via != Via::Own || new.via != Via::Own {
-            self.install(id);
+            self.install(id, old.originator());
         }
         let soon = self.now + self.seed.between(SOON / 4, SOON);
         if old.router_id != new.router_id {

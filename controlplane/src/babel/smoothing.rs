@@ -2,7 +2,7 @@
 //! route selection asks beside the true value before it leaves a working route.
 //!
 //! A metric that changes once, or goes one way, has changed for good: its smoothed copy follows at once.
-//! From the second turn on it is noise, and the copy follows with the half-life.
+//! After some turns it is noise, and the copy follows with the half-life.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -163,12 +163,12 @@ impl Babel {
     }
 }
 
-/// RFC 8966 §A.3 proposes about two; but delays are sampled with every third Hello only.
-const HELLOS_PER_HALF_LIFE: u32 = 6;
-/// Turns a value may take and still be followed at once: a failure and its repair.
-const TOLERATED_TURNS: u8 = 2;
+/// A time constant of three Hello intervals (RFC 8966 §A.3) is a half-life of about two.
+const HELLOS_PER_HALF_LIFE: u32 = 2;
+/// Turns a value may take and still be followed at once: three failures and their repairs.
+const TOLERATED_TURNS: u8 = 6;
 /// Half-lives without a change after which the past is forgotten.
-const MEMORY: u32 = 8;
+const MEMORY: u32 = 4;
 /// Metrics of one neighbour that are smoothed.
 const MOST_TRENDS: usize = 10_000;
 

@@ -9,6 +9,7 @@ mod log;
 mod output;
 mod peers;
 mod quantity;
+mod replay;
 mod routes;
 mod status;
 mod up;
@@ -63,6 +64,11 @@ enum Command {
     /// The routing engine alone, on given interfaces, without a network to join
     #[command(subcommand)]
     Babel(babel::Command),
+    /// Tell a routing engine what a recorded one was told; exit code 1 if it says something else
+    Replay {
+        /// What `--record` or `--babel-record` wrote.
+        file: PathBuf,
+    },
     /// Carries packets where the kernel has no WireGuard; started by the daemon
     #[command(hide = true)]
     WireguardHelper {
@@ -127,6 +133,7 @@ fn execute(Cli { place, command }: Cli) -> anyhow::Result<ExitCode> {
         Command::Peers(form) => peers::run(place, form)?,
         Command::Routes(form) => routes::run(place, form)?,
         Command::Babel(command) => babel::run(place.config.as_deref(), command)?,
+        Command::Replay { file } => return replay::run(&file),
         Command::WireguardHelper { run_dir } => crate::daemon::wireguard_helper(&run_dir)?,
     }
     Ok(ExitCode::SUCCESS)

@@ -5,7 +5,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context as _;
-use sixwire_dataplane::model::{RouteKey, RouteTarget};
 use sixwire_dataplane::{Choice, Dataplane, Events, Options, forwarding};
 use sixwire_proto::babel::RouteKey as BabelRoute;
 use sixwire_proto::certificate::Role;
@@ -31,6 +30,7 @@ use super::members::Members;
 use super::monotonic::Monotonic;
 use super::native::{self, NativeLink};
 use super::node::Node;
+use super::recorder;
 use super::registry::RegistrySync;
 use super::registry_client::RegistryClient;
 use super::reporter::Reporter;
@@ -41,7 +41,7 @@ use super::startup::{Adopted, OwnGround};
 use super::store::{Lock, Store};
 use super::tunnels::Context as TunnelContext;
 use super::tunnels::{self, CountOverride, TunnelDriver};
-use crate::babel::{Babel, Forwarding, OriginCheck, Params};
+use crate::babel::{Forwarding, OriginCheck, Params};
 use crate::tunnel::{Params as TunnelParams, Service, Tunnels};
 
 /// Who the node is and where it keeps things: the ground for everything else.
@@ -131,8 +131,7 @@ impl<'a> Foundation<'a> {
         let mut tasks = JoinSet::new();
 
         let own = kernel.ground.addresses.iter().copied().collect();
-        let routes = std::mem::take(&mut kernel.adopted.routes);
-        let mut writer = self.writer(&kernel, (&wires, own), routes);
+        let mut writer = self.writer(&kernel, (&wires, own)).await?;
         let refused = writer.refused();
         spawn(&mut tasks, "kernel writer", async move { writer.run().await });
         spawn(&mut tasks, "routing", routing.run());
@@ -259,14 +258,15 @@ impl<'a> Foundation<'a> {
         Ok(Community { members, signalling, requests, registry })
     }
 
-    fn writer(
+    async fn writer(
         &self,
         kernel: &Kernel,
         (wires, own): (&Wires, Vec<IpAddr>),
-        adopted: BTreeMap<RouteKey, RouteTarget>,
-    ) -> KernelRoutes {
+    ) -> anyhow::Result<KernelRoutes> {
         let mail = (wires.routes.clone(), wires.drift.clone());
-        KernelRoutes::new(kernel.dataplane.router(), mail, own, adopted)
+        let mut writer = kernel.dataplane.router().writer()?;
+        let adopted = writer.adopt(|_| true).await?;
+        Ok(KernelRoutes::new(writer, mail, own, adopted))
     }
 
     fn routing(&self, wires: &mut Wires) -> anyhow::Result<Routing> {
@@ -288,7 +288,9 @@ impl<'a> Foundation<'a> {
             },
             ..Params::new(self.node, seqno)
         };
-        let babel = Babel::new(params, random_seed()?, self.monotonic.now());
+        let record = self.config.babel.record.as_deref();
+        let (babel, recorder) =
+            recorder::engine((params, Vec::new()), self.monotonic.now(), record)?;
         let outlets = Outlets {
             routes: wires.routes.clone(),
             news: wires.news.clone(),
@@ -302,6 +304,7 @@ impl<'a> Foundation<'a> {
                                     refuse our routes for some minutes");
                 }
             }),
+            recorder,
         };
         let commands = wires.routing.1.take().context("routing is made once")?;
         BabelSocket::probe().context(

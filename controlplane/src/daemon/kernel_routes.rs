@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use sixwire_dataplane::Router;
-use sixwire_dataplane::model::{NextHop, RouteChange, RouteKey, RouteTarget};
+use sixwire_dataplane::model::{NextHop, RouteKey, RouteTarget};
+use sixwire_dataplane::{Error, RouteWriter};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{info, warn};
 
@@ -29,30 +29,27 @@ pub(super) struct Drift {
 
 /// The kernel writer.
 pub(super) struct KernelRoutes {
-    router: Router,
+    writer: RouteWriter,
     updates: Mailbox<RouteUpdates>,
     drift: Mailbox<Drift>,
     refused: RefusedRoutes,
     /// Source of the node's own packets, by family.
     own: Vec<IpAddr>,
-    /// What the kernel is to have, adopted routes included.
-    wanted: BTreeMap<RouteKey, RouteTarget>,
     /// Adopted routes that the engine has not spoken of yet.
     unconfirmed: BTreeMap<RouteKey, RouteTarget>,
 }
 
 impl KernelRoutes {
-    /// A writer that starts from the routes found in the kernel.
+    /// A writer that starts from the routes it has found in the kernel.
     #[must_use]
     pub(super) fn new(
-        router: Router,
+        writer: RouteWriter,
         (updates, drift): (Mailbox<RouteUpdates>, Mailbox<Drift>),
         own: Vec<IpAddr>,
-        adopted: BTreeMap<RouteKey, RouteTarget>,
+        unconfirmed: BTreeMap<RouteKey, RouteTarget>,
     ) -> Self {
-        let (wanted, unconfirmed) = (adopted.clone(), adopted);
         let refused = RefusedRoutes::default();
-        Self { router, updates, drift, refused, own, wanted, unconfirmed }
+        Self { writer, updates, drift, refused, own, unconfirmed }
     }
 
     /// The routes the kernel has refused, kept up to date.
@@ -82,10 +79,10 @@ impl KernelRoutes {
     }
 
     /// Removes all routes that the kernel was to have.
-    pub(super) async fn clear(self) {
-        if let Err(error) = self.router.remove_all(self.wanted.into_keys()).await {
-            warn!(%error, "some of our routes stay in the kernel");
-        }
+    pub(super) async fn clear(mut self) {
+        let all = self.writer.keys().map(|key| (key, None)).collect();
+        let refused = self.writer.write(all).await;
+        self.note(&[], refused);
     }
 
     /// After a restart, the decisions once they have settled: the first neighbour to answer is seldom
@@ -102,24 +99,15 @@ impl KernelRoutes {
     }
 
     async fn apply(&mut self, updates: RouteUpdates) {
-        let changes: Vec<RouteChange> = updates
+        let wanted: Vec<_> = updates
             .into_iter()
-            .filter_map(|(route, target)| {
+            .map(|(route, target)| {
                 let key = RouteKey { prefix: route.destination, source: route.source };
                 self.unconfirmed.remove(&key);
-                self.change(key, self.kernel_target(key, target))
+                (key, self.kernel_target(key, target))
             })
             .collect();
-        self.write(&changes).await;
-    }
-
-    /// The change that makes the kernel agree, and notes it; none if it agrees already.
-    fn change(&mut self, key: RouteKey, target: Option<RouteTarget>) -> Option<RouteChange> {
-        match target {
-            Some(target) => (self.wanted.insert(key, target) != Some(target))
-                .then_some(RouteChange::Replace(key, target)),
-            None => self.wanted.remove(&key).map(|_| RouteChange::Remove(key)),
-        }
+        self.write(wanted).await;
     }
 
     fn kernel_target(&self, key: RouteKey, target: Target) -> Option<RouteTarget> {
@@ -141,53 +129,60 @@ impl KernelRoutes {
     async fn restore(&mut self, drift: Drift) {
         let Drift { mut vanished, present } = drift;
         if let Some(present) = present {
-            vanished.extend(self.wanted.keys().filter(|key| !present.contains(key)));
+            vanished.extend(self.writer.keys().filter(|key| !present.contains(key)));
         }
-        let changes: Vec<RouteChange> = vanished
-            .into_iter()
-            .filter_map(|key| Some(RouteChange::Replace(key, *self.wanted.get(&key)?)))
-            .collect();
-        if !changes.is_empty() {
-            warn!(routes = changes.len(), "somebody removed our routes, putting them back");
+        let (routes, refused) = self.writer.vanished(vanished.into_iter()).await;
+        if routes > 0 {
+            warn!(routes, "somebody removed our routes, putting them back");
         }
-        self.write(&changes).await;
+        self.note(&[], refused);
     }
 
     /// Removes what nobody announces any more.
     async fn sweep(&mut self) {
-        let changes: Vec<RouteChange> = std::mem::take(&mut self.unconfirmed)
-            .into_keys()
-            .filter_map(|key| self.change(key, None))
-            .collect();
-        if !changes.is_empty() {
-            info!(routes = changes.len(), "removing adopted routes that nobody announces");
+        let gone: Vec<_> =
+            std::mem::take(&mut self.unconfirmed).into_keys().map(|key| (key, None)).collect();
+        if !gone.is_empty() {
+            info!(routes = gone.len(), "removing adopted routes that nobody announces");
         }
-        self.write(&changes).await;
+        self.write(gone).await;
     }
 
-    async fn write(&mut self, changes: &[RouteChange]) {
-        if changes.is_empty() {
-            return;
-        }
-        let results = self.router.apply(changes).await;
+    async fn write(&mut self, wanted: Vec<(RouteKey, Option<RouteTarget>)>) {
+        let keys: Vec<RouteKey> = match self.has_refused() {
+            true => wanted.iter().map(|(key, _)| *key).collect(),
+            false => Vec::new(),
+        };
+        let refused = self.writer.write(wanted).await;
+        self.note(&keys, refused);
+    }
+
+    fn has_refused(&self) -> bool {
+        !self.refused.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    /// Enters what the kernel has refused; `written` were not, unless they are among it.
+    fn note(&self, written: &[RouteKey], errors: Vec<(RouteKey, Error)>) {
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        for (change, result) in changes.iter().zip(results) {
-            let key = change.key();
-            match result {
-                Ok(()) => {
-                    refused.remove(&key);
-                }
-                Err(error) => {
-                    // Its link may have just gone; the engine will choose again.
-                    warn!(route = %key, %error, "the kernel refused a route");
-                    self.wanted.remove(&key);
-                    refused.insert(key);
-                }
+        for key in written {
+            refused.remove(key);
+        }
+        let count = errors.len();
+        for (number, (key, error)) in errors.into_iter().enumerate() {
+            // Its link may have just gone; the engine will choose again.
+            if number < MOST_LINES {
+                warn!(route = %key, %error, "the kernel refused a route");
             }
+            refused.insert(key);
+        }
+        if count > MOST_LINES {
+            warn!(routes = count, "the kernel refused so many routes, the first are named above");
         }
     }
 }
 
+/// Refused routes that are named of one batch.
+const MOST_LINES: usize = 3;
 /// After a restart, how long neighbours have to speak before their word replaces adopted routes: a
 /// Hello, an IHU and a table, each a round trip of up to 300 ms.
 const SETTLE_LEAST: Duration = Duration::from_secs(1);

@@ -14,6 +14,7 @@ pub(super) struct Mailbox<T>(Arc<Inner<T>>);
 struct Inner<T> {
     value: Mutex<T>,
     changed: Notify,
+    taken: Notify,
 }
 
 impl<T> Clone for Mailbox<T> {
@@ -33,7 +34,15 @@ impl<T: Default> Mailbox<T> {
     /// Waits for a change and takes the value out.
     pub(super) async fn take(&self) -> T {
         self.0.changed.notified().await;
+        self.0.taken.notify_one();
         std::mem::take(&mut *self.0.value.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Gives the receiver its turn while too much has piled up.
+    pub(super) async fn relieve(&self, is_too_much: impl Fn(&T) -> bool) {
+        while is_too_much(&self.0.value.lock().unwrap_or_else(PoisonError::into_inner)) {
+            self.0.taken.notified().await;
+        }
     }
 }
 

@@ -16,6 +16,7 @@ mod monotonic;
 mod native;
 mod node;
 mod offer;
+mod recorder;
 mod registry;
 pub mod registry_client;
 mod reporter;

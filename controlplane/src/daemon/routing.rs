@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
 use sixwire_proto::babel::{PORT, RouteKey};
 use sixwire_proto::link::LinkId;
@@ -10,18 +11,20 @@ use sixwire_proto::prefix::Prefix;
 use sixwire_proto::router_id::RouterId;
 use sixwire_proto::seqno::Seqno;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
 use super::babel_socket::{BabelSocket, Received};
 use super::echo::Echo;
 use super::mailbox::Mailbox;
 use super::monotonic::Monotonic;
+use super::recorder::Recorder;
 use super::tally::LineBudget;
 use super::unopened::Unopened;
 use super::watchers::{Change, Watchers};
 use crate::babel::{
-    Authentication, Babel, Event, Input, LinkParams, NeighbourView, Output, RouteView, Target,
-    wire_time,
+    Authentication, Babel, Event, Input, LinkParams, NeighbourView, Output, RouteState, RouteView,
+    Target, wire_time,
 };
 
 /// What may be asked of the routing task.
@@ -118,7 +121,7 @@ pub(super) struct Routing {
     clock: Monotonic,
     commands: mpsc::Receiver<Command>,
     outlets: Outlets,
-    /// What was selected last, to tell what changed for whom.
+    /// What was selected last, to tell watchers what changed; nothing while there are none.
     selected: BTreeMap<RouteKey, SelectedRoute>,
     /// How many selected routes each node originates.
     nodes: BTreeMap<RouterId, usize>,
@@ -136,6 +139,8 @@ pub(super) struct Outlets {
     pub(super) news: Mailbox<News>,
     /// Puts our sequence number on disk before it is announced.
     pub(super) keep_seqno: Box<dyn FnMut(Seqno) + Send>,
+    /// Writes down what the engine is told.
+    pub(super) recorder: Option<Recorder>,
 }
 
 impl Routing {
@@ -186,6 +191,7 @@ impl Routing {
                 received = self.socket.receive(&mut buffer) => {
                     self.answers();
                     self.received(received, &mut buffer);
+                    relieve(&self.outlets.routes).await;
                     bursts += 1;
                     if bursts >= BURSTS {
                         bursts = 0;
@@ -233,7 +239,9 @@ impl Routing {
                 let _ = reply.send(Table { neighbours, routes: self.babel.routes().collect() });
             }
             Command::Watch(reply) => {
-                let _ = reply.send((self.view(), self.watchers.add()));
+                let view = self.view();
+                self.selected.clone_from(&view.routes);
+                let _ = reply.send((view, self.watchers.add()));
             }
             Command::Shutdown(_) => self.input(Input::Shutdown),
         }
@@ -326,9 +334,16 @@ impl Routing {
     }
 
     fn input(&mut self, input: Input<'_>) {
-        self.babel.handle(self.clock.now(), input);
+        let now = self.clock.now();
+        self.babel.handle(now, input);
         while let Some(output) = self.babel.poll_output() {
+            if let Some(recorder) = &mut self.outlets.recorder {
+                recorder.output(&output);
+            }
             self.output(output);
+        }
+        if let Some(recorder) = &mut self.outlets.recorder {
+            recorder.input(now, input);
         }
     }
 
@@ -342,8 +357,8 @@ impl Routing {
                     debug!(%link, %error, "sending a Babel packet failed");
                 }
             }
-            Output::Route { route, target } => {
-                self.route_changed(route, target);
+            Output::Route { route, target, left } => {
+                self.route_changed(route, target, left);
                 self.outlets.routes.amend(|updates| {
                     updates.insert(route, target);
                 });
@@ -389,28 +404,36 @@ impl Routing {
         }
     }
 
-    fn route_changed(&mut self, route: RouteKey, target: Target) {
+    fn route_changed(&mut self, route: RouteKey, target: Target, left: Option<RouterId>) {
         let selected = match target {
             Target::Via { link, next_hop, metric, router_id } => {
                 Some(SelectedRoute { link, next_hop, metric, router_id })
             }
             Target::Unreachable | Target::Gone => None,
         };
+        self.tell_watchers(route, selected);
+        let found = selected.map(|selected| selected.router_id);
+        if left == found {
+            return;
+        }
+        if let Some(node) = found {
+            self.routes_of(node, |routes| routes + 1);
+        }
+        if let Some(node) = left {
+            self.routes_of(node, |routes| routes.saturating_sub(1));
+        }
+    }
+
+    fn tell_watchers(&mut self, route: RouteKey, selected: Option<SelectedRoute>) {
+        if self.watchers.is_empty() {
+            self.selected.clear();
+            return;
+        }
         let before = match selected {
             Some(selected) => self.selected.insert(route, selected),
             None => self.selected.remove(&route),
         };
         self.watchers.route(route, (before, selected));
-        let (before, after) = (before.map(|r| r.router_id), selected.map(|r| r.router_id));
-        if before == after {
-            return;
-        }
-        if let Some(node) = after {
-            self.routes_of(node, |routes| routes + 1);
-        }
-        if let Some(node) = before {
-            self.routes_of(node, |routes| routes.saturating_sub(1));
-        }
     }
 
     fn routes_of(&mut self, node: RouterId, change: impl FnOnce(usize) -> usize) {
@@ -437,7 +460,7 @@ impl Routing {
         let own = self.counters.iter().map(|(label, count)| ((*label).to_owned(), *count));
         let engine = self.babel.counters().map(|(label, count)| (label.to_owned(), count));
         View {
-            routes: self.selected.clone(),
+            routes: self.babel.routes().filter_map(selected).collect(),
             neighbours: self.neighbours.clone(),
             counters: engine.chain(own).filter(|(_, count)| *count > 0).collect(),
         }
@@ -456,12 +479,31 @@ async fn answer(echo: Option<&Echo>) -> std::io::Result<(LinkId, Ipv6Addr)> {
     }
 }
 
+/// Reads no further while the kernel writer is behind: whoever sends waits for our acknowledgements, so
+/// that a full table is never there twice.
+async fn relieve(routes: &Mailbox<RouteUpdates>) {
+    // A writer that takes nothing just now (after a restart it waits for calm) must not keep us from
+    // hearing Hellos.
+    let _ = timeout(LONGEST_RELIEF, routes.relieve(|updates| updates.len() > BACKLOG)).await;
+}
+
+/// A route of a neighbour that is in use.
+fn selected(view: RouteView) -> Option<(RouteKey, SelectedRoute)> {
+    let ((link, _), next_hop) = view.neighbour.zip(view.next_hop)?;
+    let route = SelectedRoute { link, next_hop, metric: view.metric, router_id: view.router_id };
+    (view.state == RouteState::Selected).then_some((view.route, route))
+}
+
 /// The largest UDP payload there is.
 const LARGEST_DATAGRAM: usize = 65_536;
 /// Most log lines about events in a minute: twice what a hub that loses all neighbours has to say.
 const EVENTS_PER_MINUTE: u32 = 60;
 /// Datagrams handled in one go: about a millisecond of work.
-const RECEIVE_BURST: usize = 64;
+const RECEIVE_BURST: usize = 16;
 /// Bursts after which deadlines get their turn though more packets wait: beyond what a stall of some
 /// seconds leaves behind, a flood must not keep us from saying Hello.
-const BURSTS: usize = 32;
+const BURSTS: usize = 128;
+/// Routes that may wait for the kernel: some milliseconds of its work.
+const BACKLOG: usize = 2048;
+/// The longest wait for it.
+const LONGEST_RELIEF: Duration = Duration::from_millis(50);

@@ -41,6 +41,11 @@ impl Watchers {
         receiver
     }
 
+    /// Whether nobody listens.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// A neighbour was there before, or is after, or both.
     pub(super) fn neighbour(
         &mut self,

@@ -10,7 +10,7 @@ use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
 use sixwire_proto::prefix::Prefix;
 
 use super::Netlink;
-use super::monitor::Subscription;
+use super::monitor::{RouteNews, Subscription};
 use super::route::Parts;
 use crate::error::Error;
 use crate::model::RouteKey;
@@ -39,6 +39,8 @@ pub enum ForeignChange {
 /// table and metric counts.
 pub struct ForeignRoutes {
     netlink: Netlink,
+    /// Our own protocol number, which is never followed.
+    own: u8,
     subscription: Subscription,
     wanted: Box<dyn Fn(&ForeignRoute) -> bool + Send>,
     known: BTreeMap<RouteKey, BTreeMap<Place, Known>>,
@@ -71,11 +73,12 @@ enum Look {
 impl ForeignRoutes {
     pub(crate) fn new(
         netlink: Netlink,
+        own: u8,
         wanted: Box<dyn Fn(&ForeignRoute) -> bool + Send>,
     ) -> Result<Self, Error> {
-        let subscription = Subscription::open()?;
+        let subscription = Subscription::open(RouteNews::AllBut(own))?;
         let (known, told) = (BTreeMap::new(), BTreeMap::new());
-        Ok(Self { netlink, subscription, wanted, known, told, look: Look::Due })
+        Ok(Self { netlink, own, subscription, wanted, known, told, look: Look::Due })
     }
 
     /// The next changes; the first time, all that is there. May wait for ever. What it has told is
@@ -102,7 +105,7 @@ impl ForeignRoutes {
     /// Takes the next message and those behind it.
     async fn listen(&mut self, touched: &mut BTreeSet<RouteKey>) -> Result<(), Error> {
         let Some((first, _)) = self.subscription.messages.next().await else {
-            self.subscription = Subscription::open()?;
+            self.subscription = Subscription::open(RouteNews::AllBut(self.own))?;
             self.look = Look::Due;
             return Ok(());
         };

@@ -8,18 +8,20 @@ use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use netlink_packet_route::link::LinkMessage;
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use nix::libc;
 use nix::sys::socket::{setsockopt, sockopt};
 use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
 use rtnetlink::sys::{AsyncSocket as _, SocketAddr};
 use rtnetlink::{Handle, MulticastGroup};
 use sixwire_proto::link::LinkId;
 use sixwire_proto::prefix::Prefix;
+use socket2::{SockFilter, SockRef};
 use tokio::sync::mpsc;
 
 use super::Netlink;
 use super::address::Address;
 use super::link::{Link, LinkState, links};
-use super::route::{OwnRoute, Table};
+use super::route::{OwnRoute, RTM_DELROUTE, RTM_NEWROUTE, Table};
 use crate::error::Error;
 use crate::model::{IfName, RouteKey};
 
@@ -115,9 +117,10 @@ pub(crate) async fn start(
     removing: Removing,
     events: mpsc::Sender<KernelEvent>,
 ) -> Result<(), Error> {
-    let mut subscription = Subscription::open()?;
+    let news = RouteNews::RemovedByOthers { of: table.protocol, not_by: requests.ports() };
+    let mut subscription = Subscription::open(news)?;
     let known = links(requests).await?.into_iter().map(|l| (l.id, (l.name, l.state))).collect();
-    let mut watcher = Watcher { own_port: requests.port(), table, removing, known };
+    let mut watcher = Watcher { table, removing, known };
     let listener = events.clone();
     let mut outbox = Outbox { events, lost: false };
     tokio::spawn(async move {
@@ -125,7 +128,7 @@ pub(crate) async fn start(
             tokio::select! {
                 message = subscription.messages.next() => match message {
                     Some((message, _)) => outbox.put(watcher.event(&message)),
-                    None => match Subscription::open() {
+                    None => match Subscription::open(news) {
                         Ok(anew) => {
                             subscription = anew;
                             outbox.put(Some(KernelEvent::Overrun));
@@ -147,8 +150,62 @@ pub(super) struct Subscription {
     _handle: Handle,
 }
 
+/// Which routes are told; the kernel leaves out the others, as nothing is so costly as the echo of a hundred
+/// thousand routes of our own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RouteNews {
+    /// The end of those `of` this protocol number, unless one of these ports asked for it.
+    RemovedByOthers { of: u8, not_by: [u32; 2] },
+    /// All but those with this protocol number.
+    AllBut(u8),
+}
+
+impl RouteNews {
+    /// A program for the kernel (`linux/filter.h`) that looks at type and port of the message, which it
+    /// reads in network order, and at the protocol in `struct rtmsg`.
+    fn filter(self) -> Vec<SockFilter> {
+        let load = |size: u32, at: u32| {
+            SockFilter::new(code(libc::BPF_LD | size | libc::BPF_ABS), 0, 0, at)
+        };
+        let jump = |value: u32, yes: u8, no: u8| {
+            SockFilter::new(code(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K), yes, no, value)
+        };
+        let give = |octets: u32| SockFilter::new(code(libc::BPF_RET | libc::BPF_K), 0, 0, octets);
+        let kind = |kind: u16| u32::from(kind.to_be());
+        let load_kind = load(libc::BPF_H, 4);
+        let load_protocol = load(libc::BPF_B, 16 + 5);
+        match self {
+            Self::RemovedByOthers { of, not_by: [one, other] } => vec![
+                load_kind,
+                jump(kind(RTM_NEWROUTE), 7, 0),
+                jump(kind(RTM_DELROUTE), 0, 5),
+                load_protocol,
+                jump(u32::from(of), 0, 4),
+                load(libc::BPF_W, 12),
+                jump(one.to_be(), 2, 0),
+                jump(other.to_be(), 1, 0),
+                give(u32::MAX),
+                give(0),
+            ],
+            Self::AllBut(protocol) => vec![
+                load_kind,
+                jump(kind(RTM_NEWROUTE), 1, 0),
+                jump(kind(RTM_DELROUTE), 0, 2),
+                load_protocol,
+                jump(u32::from(protocol), 1, 0),
+                give(u32::MAX),
+                give(0),
+            ],
+        }
+    }
+}
+
+fn code(code: u32) -> u16 {
+    u16::try_from(code).expect("a code of a filter has 16 bits")
+}
+
 impl Subscription {
-    pub(super) fn open() -> Result<Self, Error> {
+    pub(super) fn open(news: RouteNews) -> Result<Self, Error> {
         let failed = |error| Error::kernel("open a netlink socket for events", error);
         let (mut connection, handle, messages) =
             rtnetlink::new_multicast_connection(&GROUPS).map_err(failed)?;
@@ -157,6 +214,7 @@ impl Subscription {
         if setsockopt(socket, sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err() {
             tracing::warn!("cannot enlarge the receive buffer of kernel events");
         }
+        SockRef::from(&*socket).attach_filter(&news.filter()).map_err(failed)?;
         tokio::spawn(connection);
         Ok(Self { messages: messages.boxed(), _handle: handle })
     }
@@ -184,7 +242,6 @@ impl Outbox {
 }
 
 struct Watcher {
-    own_port: u32,
     table: Table,
     removing: Removing,
     known: BTreeMap<LinkId, (IfName, LinkState)>,
@@ -192,7 +249,6 @@ struct Watcher {
 
 impl Watcher {
     fn event(&mut self, message: &NetlinkMessage<RouteNetlinkMessage>) -> Option<KernelEvent> {
-        let own = message.header.port_number == self.own_port;
         match &message.payload {
             NetlinkPayload::Overrun(_) => Some(KernelEvent::Overrun),
             NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => self.changed(link),
@@ -206,7 +262,7 @@ impl Watcher {
                 let expected = self.removing.contains(link);
                 (!expected).then_some(KernelEvent::AddressGone { link, address })
             }
-            NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelRoute(message)) if !own => {
+            NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelRoute(message)) => {
                 Some(match self.table.own(message)? {
                     OwnRoute::Mesh(key, _) => KernelEvent::RouteGone(key),
                     OwnRoute::Unreachable(prefix) => KernelEvent::UnreachableGone(prefix),
@@ -278,7 +334,7 @@ mod tests {
         let table = Table { table: 254, protocol: 42 };
         let removing = Removing::default();
         let known = BTreeMap::new();
-        let mut watcher = Watcher { own_port: 1, table, removing: removing.clone(), known };
+        let mut watcher = Watcher { table, removing: removing.clone(), known };
         let (id, name): (_, IfName) = (LinkId(7), "eth0".parse().unwrap());
         let up = || RouteNetlinkMessage::NewLink(link(LinkFlags::Up | LinkFlags::LowerUp));
         let down = || RouteNetlinkMessage::NewLink(link(LinkFlags::Up));

@@ -1,5 +1,6 @@
 //! Routes of both families.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -17,6 +18,7 @@ use rtnetlink::packet_core::{
 use sixwire_proto::link::LinkId;
 use sixwire_proto::prefix::Prefix;
 
+use super::nexthop::{Hop, ObjectId};
 use super::{BATCH, Netlink, done, in_time, refusal, removed};
 use crate::error::Error;
 use crate::model::{NextHop, ROUTE_METRIC, RouteChange, RouteKey, RouteTarget, UNREACHABLE_METRIC};
@@ -40,6 +42,16 @@ pub(crate) enum OwnRoute {
 impl Table {
     /// All our routes.
     pub(crate) async fn routes(self, netlink: &Netlink) -> Result<Vec<OwnRoute>, Error> {
+        let routes = self.routes_and_objects(netlink, &BTreeMap::new()).await?;
+        Ok(routes.into_iter().map(|(route, _)| route).collect())
+    }
+
+    /// All our routes, and the next-hop object that each names.
+    pub(crate) async fn routes_and_objects(
+        self,
+        netlink: &Netlink,
+        known: &BTreeMap<ObjectId, Hop>,
+    ) -> Result<Vec<(OwnRoute, Option<ObjectId>)>, Error> {
         let mut routes = Vec::new();
         for family in [AddressFamily::Inet6, AddressFamily::Inet] {
             let mut message = RouteMessage::default();
@@ -47,7 +59,7 @@ impl Table {
             let request = RouteNetlinkMessage::GetRoute(message);
             let objects = netlink.dump("list routes", request).await?;
             routes.extend(objects.iter().filter_map(|object| match object {
-                RouteNetlinkMessage::NewRoute(message) => self.own(message),
+                RouteNetlinkMessage::NewRoute(message) => self.own_by(message, known),
                 _ => None,
             }));
         }
@@ -96,7 +108,7 @@ impl Table {
         let change = RouteChange::Replace(key, RouteTarget::Unreachable);
         let doing = "ask for source-specific routing";
         let message = Table { table: MAIN, ..self }
-            .message(&change, ROUTE_METRIC)
+            .message(&change, ROUTE_METRIC, None)
             .map_err(|invalid| Error::kernel(doing, io::Error::other(invalid)))?;
         let mut request = NetlinkMessage::from(RouteNetlinkMessage::NewRoute(message));
         request.header.flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_REPLACE;
@@ -113,16 +125,31 @@ impl Table {
 
     /// What the message says about a route of ours.
     pub(crate) fn own(self, message: &RouteMessage) -> Option<OwnRoute> {
+        self.own_by(message, &BTreeMap::new()).map(|(route, _)| route)
+    }
+
+    fn own_by(
+        self,
+        message: &RouteMessage,
+        known: &BTreeMap<ObjectId, Hop>,
+    ) -> Option<(OwnRoute, Option<ObjectId>)> {
         if u8::from(message.header.protocol) != self.protocol {
             return None;
         }
-        let parts = Parts::of(message)?;
+        let mut parts = Parts::of(message)?;
         if parts.table != self.table {
             return None;
         }
+        // Where the kernel tells of an object alone (nexthop_compat_mode=0), it is looked up.
+        if let Some(hop) = parts.object.and_then(|object| known.get(&object)) {
+            (parts.link, parts.gateway) = (Some(hop.link), Some(hop.gateway));
+        }
         match parts.metric {
-            UNREACHABLE_METRIC => Some(OwnRoute::Unreachable(parts.key.prefix)),
-            ROUTE_METRIC => Some(OwnRoute::Mesh(parts.key, parts.target(message.header.kind))),
+            UNREACHABLE_METRIC => Some((OwnRoute::Unreachable(parts.key.prefix), None)),
+            ROUTE_METRIC => {
+                let target = parts.target(message.header.kind);
+                Some((OwnRoute::Mesh(parts.key, target), parts.object))
+            }
             _ => None,
         }
     }
@@ -134,7 +161,7 @@ impl Table {
         metric: u32,
     ) -> Result<(), Error> {
         let message = self
-            .message(change, metric)
+            .message(change, metric, None)
             .map_err(|invalid| Error::kernel(change.to_string(), io::Error::other(invalid)))?;
         let routes = netlink.handle.route();
         match change {
@@ -143,10 +170,12 @@ impl Table {
         }
     }
 
-    pub(super) fn message(
+    /// The message for a change, of a route that names an object or where it leads.
+    pub(crate) fn message(
         self,
         change: &RouteChange,
         metric: u32,
+        object: Option<ObjectId>,
     ) -> Result<RouteMessage, Invalid> {
         let RouteKey { prefix, source } = change.key();
         let mut route = RouteMessageBuilder::<IpAddr>::new()
@@ -158,35 +187,48 @@ impl Table {
             route = route.source_prefix(source.address(), source.length())?;
         }
         route = match change {
-            RouteChange::Replace(_, RouteTarget::Via(hop)) => via(route, hop)?,
+            RouteChange::Replace(_, RouteTarget::Via(hop)) => {
+                let route = match object {
+                    Some(_) => route,
+                    None => via(route, hop)?,
+                };
+                match hop.preferred_source {
+                    Some(source) => route.pref_source(source)?,
+                    None => route,
+                }
+            }
             RouteChange::Replace(_, RouteTarget::Unreachable) => route.kind(RouteType::Unreachable),
             // Of any kind and scope.
             RouteChange::Remove(_) => route.kind(RouteType::Unspec).scope(RouteScope::NoWhere),
         };
-        Ok(route.build())
+        let mut message = route.build();
+        if let Some(ObjectId(id)) = object {
+            message.attributes.push(RouteAttribute::NhId(id));
+        }
+        Ok(message)
     }
 }
 
-/// Where the packets go: the one place that would name a next-hop object instead.
+/// Where the packets go, said by the route itself.
 fn via(route: RouteMessageBuilder, hop: &NextHop) -> Result<RouteMessageBuilder, Invalid> {
     let mut route = route.output_interface(hop.link.0).gateway(hop.gateway)?;
     if hop.gateway.is_ipv4() {
         // A neighbour is on the link, whatever prefix our own address there has.
         route = route.onlink();
     }
-    match hop.preferred_source {
-        Some(source) => Ok(route.pref_source(source)?),
-        None => Ok(route),
-    }
+    Ok(route)
 }
 
 /// An address nobody has (RFC 3849).
 const DOCUMENTATION: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0);
+/// `linux/rtnetlink.h`.
+pub(crate) const RTM_NEWROUTE: u16 = 24;
+pub(crate) const RTM_DELROUTE: u16 = 25;
 /// RT_TABLE_MAIN, which is always there.
 const MAIN: u32 = 254;
 
 /// A route that mixes address families; the library keeps its own type to itself.
-type Invalid = Box<dyn std::error::Error + Send + Sync>;
+pub(crate) type Invalid = Box<dyn std::error::Error + Send + Sync>;
 
 /// The attributes of a route message that we look at.
 pub(super) struct Parts {
@@ -196,6 +238,7 @@ pub(super) struct Parts {
     link: Option<LinkId>,
     gateway: Option<IpAddr>,
     preferred_source: Option<IpAddr>,
+    object: Option<ObjectId>,
 }
 
 impl Parts {
@@ -214,6 +257,7 @@ impl Parts {
             link: None,
             gateway: None,
             preferred_source: None,
+            object: None,
         };
         for attribute in &message.attributes {
             match attribute {
@@ -225,6 +269,7 @@ impl Parts {
                 RouteAttribute::Gateway(address) => parts.gateway = ip(address),
                 RouteAttribute::Via(RouteVia::Inet6(v6)) => parts.gateway = Some((*v6).into()),
                 RouteAttribute::PrefSource(address) => parts.preferred_source = ip(address),
+                RouteAttribute::NhId(id) => parts.object = Some(ObjectId(*id)),
                 _ => {}
             }
         }
@@ -285,7 +330,7 @@ mod tests {
             (key("10.1.0.0/16", None), hop("10.9.0.1", None)),
         ] {
             let change = RouteChange::Replace(key, target);
-            let message = OURS.message(&change, ROUTE_METRIC).unwrap();
+            let message = OURS.message(&change, ROUTE_METRIC, None).unwrap();
             assert_eq!(OURS.own(&message), Some(OwnRoute::Mesh(key, Some(target))));
         }
     }
@@ -296,7 +341,7 @@ mod tests {
             RouteKey::to("fd00::/48".parse().unwrap()),
             RouteTarget::Unreachable,
         );
-        let message = OURS.message(&change, ROUTE_METRIC).unwrap();
+        let message = OURS.message(&change, ROUTE_METRIC, None).unwrap();
         assert!(OURS.own(&message).is_some());
         assert_eq!(Table { table: 254, ..OURS }.own(&message), None);
         assert_eq!(Table { protocol: 4, ..OURS }.own(&message), None);

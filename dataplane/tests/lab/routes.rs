@@ -166,3 +166,52 @@ fn ten_thousand_routes_are_a_matter_of_milliseconds() {
     a.down(&data);
     assert_eq!(a.sh("ip -6 route show proto 42"), "");
 }
+
+#[test]
+fn all_of_ours_are_removed_at_one_go_and_nothing_else() {
+    let a = Node::start(36);
+    let link = wire(&a);
+    let (data, _) = a.open();
+    let keys: Vec<_> = (0..2_000u32)
+        .map(|n| key(&format!("fd00:7::{n:x}/128"), None))
+        .chain([key("::/0", Some("fd00::/48")), key("10.5.0.0/16", None)])
+        .collect();
+    a.route(
+        &data,
+        keys.iter().map(|key| RouteChange::Replace(*key, via(link, "fe80::1"))).collect(),
+    );
+    a.sh("ip route add fd00:7::1/128 dev d0 proto static metric 7");
+    a.sh("ip route add fd00:8::1/128 dev d0 proto 42 metric 6326");
+    let router = data.router();
+    a.run(move || async move {
+        // One that is not there does no harm.
+        let absent = key("fd00:9::/64", None);
+        router.remove_all(keys.into_iter().chain([absent])).await.unwrap();
+    });
+    let left = a.sh("ip -6 route show proto 42") + &a.sh("ip -4 route show proto 42");
+    assert_eq!(left.lines().count(), 1, "what was not named stays: {left}");
+    assert!(a.sh("ip -6 route show proto static").contains("fd00:7::1"));
+}
+
+#[test]
+fn the_kernel_tells_whether_it_routes_by_source_and_nothing_changes() {
+    let a = Node::start(37);
+    let (data, _) = a.open();
+    let before = a.sh("ip -6 route show table all");
+    let router = data.router();
+    assert!(a.run(move || async move { router.routes_by_source().await.unwrap() }));
+    assert_eq!(a.sh("ip -6 route show table all"), before);
+}
+
+#[test]
+fn an_ipv4_neighbour_is_reached_whatever_our_own_addresses_are() {
+    let a = Node::start(38);
+    let link = wire(&a);
+    let (data, _) = a.open();
+    // Without any address at all, not even that of the loopback device, there is no IPv4.
+    a.sh("ip link set lo up");
+    let target = via(link, "172.16.0.1");
+    a.route(&data, vec![RouteChange::Replace(key("10.5.0.0/16", None), target)]);
+    let shown = a.sh("ip -4 route show proto 42");
+    assert!(shown.contains("10.5.0.0/16 via 172.16.0.1 dev d0"), "{shown}");
+}

@@ -2,6 +2,7 @@
 
 mod babel;
 mod baseline;
+mod grid;
 mod simulate;
 mod start;
 
@@ -68,9 +69,10 @@ pub enum Beside {
 pub type Benchmark = (&'static str, &'static str, fn(&Options) -> Result<Vec<Measurement>>);
 
 /// All benchmarks.
-pub const ALL: [Benchmark; 3] = [
+pub const ALL: [Benchmark; 4] = [
     ("start", "from the start of the last of six nodes to all pairs; reroute; memory", start::run),
     ("babel", "1 000 to 100 000 routes over a line of three, beside babeld and BIRD", babel::run),
+    ("babel grid", "start, rest, silent cut and repair of 25 routers, beside the same", grid::run),
     (
         "simulate",
         "1 000 engines in virtual time, watched for loops, through ten changes",
@@ -173,7 +175,7 @@ pub fn publish(name: &str, measurements: &[Measurement]) -> Result<PathBuf> {
     println!("machine load at the end: {}", fs::read_to_string("/proc/loadavg")?.trim());
     let directory = target_directory().join("bench");
     fs::create_dir_all(&directory)?;
-    let path = directory.join(format!("{name}.json"));
+    let path = directory.join(format!("{}.json", name.replace(' ', "-")));
     fs::write(&path, serde_json::to_string_pretty(measurements)? + "\n")?;
     Ok(path)
 }

@@ -19,17 +19,18 @@ struct Arguments {
     #[arg(long)]
     alone: bool,
     /// Which benchmark
-    name: Option<String>,
+    name: Vec<String>,
 }
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let Some(name) = arguments.name else {
+    if arguments.name.is_empty() {
         for (name, what, _) in ALL {
             println!("{name:10} {what}");
         }
         return Ok(());
-    };
+    }
+    let name = arguments.name.join(" ");
     let benchmark = ALL.iter().find(|(known, _, _)| *known == name);
     let (_, _, run) = benchmark.with_context(|| format!("there is no benchmark {name}"))?;
     lab::remove_on_interrupt()?;

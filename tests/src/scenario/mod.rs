@@ -1,6 +1,7 @@
 //! What a network must do, whatever carries its tunnels: each scenario runs on this machine's namespaces and on a
 //! virtual machine's kernel WireGuard.
 
+pub mod babel;
 mod interop;
 mod joining;
 mod refusals;

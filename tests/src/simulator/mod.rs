@@ -9,6 +9,7 @@ mod churn;
 mod events;
 mod node;
 mod oracle;
+mod recording;
 mod topology;
 mod trace;
 mod wire;
@@ -20,7 +21,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
-use sixwire_controlplane::babel::{Input, LinkParams, Output, Target};
+use sixwire_controlplane::babel::{Filter, Input, LinkParams, LinkTag, Output, Target};
 use sixwire_proto::babel::{Destination, Packet};
 use sixwire_proto::link::LinkId;
 use sixwire_proto::metric::{Cost, Metric};
@@ -32,6 +33,7 @@ use events::{Arrival, Events, What};
 use node::{Node, number, prefix};
 pub use node::{id, key};
 use oracle::{Hop, Oracle};
+pub use recording::Recording;
 pub use topology::Topology;
 use trace::Trace;
 pub use wire::Quality;
@@ -49,6 +51,7 @@ pub struct Simulation {
     trace: Trace,
     /// Prefixes that had more than one originator.
     moved: BTreeSet<usize>,
+    recording: Option<Recording>,
     /// What ended the run.
     trouble: Option<String>,
     count: Count,
@@ -108,9 +111,15 @@ impl Simulation {
             events,
             trace: Trace::default(),
             moved: BTreeSet::new(),
+            recording: None,
             trouble: None,
             count: Count::default(),
         }
+    }
+
+    /// Gives a node rules for its next start. They know a link by the number of its wire.
+    pub fn filter(&mut self, node: usize, filters: Vec<Filter>) {
+        self.nodes[node].filters = filters;
     }
 
     /// Virtual time.
@@ -141,6 +150,17 @@ impl Simulation {
     #[must_use]
     pub fn wires(&self) -> usize {
         self.wires.len()
+    }
+
+    /// Writes down all that one node is told from its next start on.
+    pub fn record(&mut self, node: usize) {
+        self.recording = Some(Recording::new(node));
+    }
+
+    /// What was written down.
+    #[must_use]
+    pub fn recording(&self) -> Option<&Recording> {
+        self.recording.as_ref()
     }
 
     /// Sets how all wires carry.
@@ -253,8 +273,11 @@ impl Simulation {
         if self.nodes[node].babel.is_some() {
             return;
         }
-        let seed = Seed::new(self.seed.next_u64());
-        self.nodes[node].start(node, seed, self.now);
+        let seed = self.seed.next_u64();
+        let params = self.nodes[node].start(node, seed, self.now);
+        if let Some(recording) = self.recording.as_mut().filter(|one| one.node == node) {
+            recording.start(params, seed, self.now);
+        }
         for prefix in self.nodes[node].own.clone() {
             self.input(node, Input::Originate { route: key(prefix), metric: Metric::ZERO });
         }
@@ -267,17 +290,25 @@ impl Simulation {
 
     fn link_up(&mut self, node: usize, wire: usize) {
         let cost = self.wires[wire].quality.cost;
-        let params = LinkParams { cost, ..LinkParams::wired(id(node).link_local()) };
+        let tag = u16::try_from(wire).ok().map(LinkTag);
+        let params = LinkParams { cost, tag, ..LinkParams::wired(id(node).link_local()) };
         self.input(node, Input::LinkUp { link: link(wire), params });
     }
 
     /// Hands one event to a node and carries out what it wants.
     fn input(&mut self, node: usize, input: Input<'_>) {
         let Some(mut babel) = self.nodes[node].babel.take() else { return };
+        let recorded = |one: &&mut Recording| one.node == node;
         babel.handle(self.now, input);
         while let Some(output) = babel.poll_output() {
             self.trace.output(self.now, node, &output);
+            if let Some(recording) = self.recording.as_mut().filter(recorded) {
+                recording.output(&output);
+            }
             self.carry_out(node, output);
+        }
+        if let Some(recording) = self.recording.as_mut().filter(recorded) {
+            recording.input(self.now, input);
         }
         let deadline = babel.next_deadline();
         self.nodes[node].babel = Some(babel);
@@ -290,7 +321,7 @@ impl Simulation {
     fn carry_out(&mut self, node: usize, output: Output) {
         match output {
             Output::Send { link, to, packet } => self.send(node, link, to, packet),
-            Output::Route { route, target } => {
+            Output::Route { route, target, .. } => {
                 let hop = match target {
                     Target::Via { link, next_hop: IpAddr::V6(next_hop), metric, .. } => {
                         Some(Hop { node: number(next_hop), link, metric })

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr};
 
-use sixwire_controlplane::babel::{Babel, Params};
+use sixwire_controlplane::babel::{Babel, Filter, Params};
 use sixwire_proto::babel::RouteKey;
 use sixwire_proto::prefix::Prefix;
 use sixwire_proto::router_id::RouterId;
@@ -20,6 +20,7 @@ pub(super) struct Node {
     /// Numbers of the prefixes it announces.
     pub(super) own: BTreeSet<usize>,
     pub(super) wires: Vec<usize>,
+    pub(super) filters: Vec<Filter>,
     /// For when its deadline is among the events.
     pub(super) armed: Option<Instant>,
 }
@@ -31,14 +32,17 @@ impl Node {
             disk: Seqno(100),
             own: BTreeSet::from([number]),
             wires: Vec::new(),
+            filters: Vec::new(),
             armed: None,
         }
     }
 
-    pub(super) fn start(&mut self, number: usize, seed: Seed, now: Instant) {
+    pub(super) fn start(&mut self, number: usize, seed: u64, now: Instant) -> Params {
         let params = Params::new(id(number), self.disk.next());
-        self.babel = Some(Babel::new(params, seed, now));
+        let babel = Babel::new(params, Seed::new(seed), now);
+        self.babel = Some(babel.with_filters(self.filters.clone()));
         self.armed = None;
+        params
     }
 }
 

@@ -21,16 +21,26 @@ fn a_value_that_changes_once_or_one_way_is_followed_at_once() {
     }
 }
 
-#[test]
-fn a_failure_and_its_repair_are_followed_at_once() {
-    assert_eq!(trend(&[100, 500, 100]).value(at(2)), 100);
+/// Swings between 100 and 500 that end, after so many turns, at the last value.
+fn swings(turns: u8) -> Vec<u16> {
+    (0..turns + 2).map(|step| if step % 2 == 0 { 100 } else { 500 }).collect()
 }
 
 #[test]
-fn from_the_second_turn_on_the_copy_lags_by_the_half_life() {
-    let swinging = trend(&[100, 500, 100, 500]);
+fn three_failures_and_their_repairs_are_followed_at_once() {
+    let values = swings(TOLERATED_TURNS - 1);
+    let last = u64::try_from(values.len()).unwrap() - 1;
+    assert_eq!(trend(&values).value(at(last)), *values.last().unwrap());
+}
+
+#[test]
+fn after_more_turns_the_copy_lags_by_the_half_life() {
+    let values = swings(TOLERATED_TURNS);
+    let last = u64::try_from(values.len()).unwrap() - 1;
+    assert_eq!(values.last(), Some(&500));
+    let swinging = trend(&values);
     for (after, value) in [(0, 100), (4, 200), (8, 300), (16, 400), (24, 450), (400, 500)] {
-        assert_eq!(swinging.value(at(3 + after)), value, "after {after} s");
+        assert_eq!(swinging.value(at(last + after)), value, "after {after} s");
     }
 }
 
@@ -47,9 +57,11 @@ fn a_value_that_swings_for_ever_is_its_mean() {
 
 #[test]
 fn what_was_long_ago_is_forgotten() {
-    let mut trend = trend(&[100, 500, 100, 500]);
-    trend.follow(100, at(3 + 8 * 8));
-    assert_eq!(trend.value(at(3 + 8 * 8)), 100);
+    let values = swings(TOLERATED_TURNS);
+    let mut trend = trend(&values);
+    let later = at(u64::try_from(values.len()).unwrap() - 1 + 8 * u64::from(MEMORY));
+    trend.follow(100, later);
+    assert_eq!(trend.value(later), 100);
 }
 
 #[test]
@@ -74,7 +86,7 @@ fn only_so_many_metrics_are_smoothed_and_old_ones_give_way() {
     }
     assert_eq!(smoothing.metrics.len(), MOST_TRENDS);
     for id in ids(MOST_TRENDS).take(5) {
-        smoothing.metric_changed(id, (Metric(1), Metric(2)), at(8 * 8));
+        smoothing.metric_changed(id, (Metric(1), Metric(2)), at(8 * u64::from(MEMORY)));
     }
     assert_eq!(smoothing.metrics.len(), 5);
 }

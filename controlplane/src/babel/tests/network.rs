@@ -296,7 +296,7 @@ impl Network {
             Output::Send { link, to, packet } => {
                 self.send(node, link, to, &packet.seal(wire_time(self.now)));
             }
-            Output::Route { route, target } => {
+            Output::Route { route, target, .. } => {
                 match target {
                     Target::Gone => self.nodes[node].kernel.remove(&route),
                     _ => self.nodes[node].kernel.insert(route, target),
@@ -504,7 +504,7 @@ const HEADERS: usize = 62;
 
 /// The timers of RFC 8966 appendix B, which the times in these tests are about.
 pub(crate) fn unhurried(params: Params) -> Params {
-    Params { hello_interval: secs(4), ..params }
+    Params { hello_interval: secs(4), update_interval: secs(16), ..params }
 }
 
 pub(crate) fn link(wire: usize) -> LinkId {

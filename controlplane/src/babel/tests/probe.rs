@@ -213,7 +213,7 @@ impl Probe {
     /// The latest word to the kernel about a prefix.
     pub(crate) fn kernel(&self, key: &str) -> Option<Target> {
         self.outputs.iter().rev().find_map(|output| match output {
-            Output::Route { route, target } if *route == prefix(key) => Some(*target),
+            Output::Route { route, target, .. } if *route == prefix(key) => Some(*target),
             _ => None,
         })
     }

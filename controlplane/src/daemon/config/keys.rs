@@ -134,6 +134,9 @@ pub struct BabelKeys {
         value_delimiter = ','
     )]
     pub interfaces: Option<Vec<BabelInterface>>,
+    /// Write down all that the routing engine is told, for `sixwire replay`
+    #[arg(long = "babel-record", env = "SIXWIRE_BABEL_RECORD", value_name = "FILE")]
+    pub record: Option<PathBuf>,
 }
 
 /// `[log]`.
@@ -195,6 +198,7 @@ impl BabelKeys {
             hello_interval: self.hello_interval.or(below.hello_interval),
             update_interval: self.update_interval.or(below.update_interval),
             interfaces: self.interfaces.or(below.interfaces),
+            record: self.record.or(below.record),
         }
     }
 }

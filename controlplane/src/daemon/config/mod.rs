@@ -80,6 +80,8 @@ pub struct Babel {
     pub update_interval: Option<Duration>,
     /// Existing interfaces to run on.
     pub interfaces: Vec<BabelInterface>,
+    /// Where all that the engine is told is written down.
+    pub record: Option<PathBuf>,
 }
 
 /// What is logged, and how.
@@ -214,7 +216,7 @@ impl Babel {
             let problem = "shorter than babel.hello_interval: updates come less often than Hellos";
             return Err(Rule::new("babel.update_interval", problem));
         }
-        Ok(Self { hello_interval, update_interval, interfaces })
+        Ok(Self { hello_interval, update_interval, interfaces, record: keys.record })
     }
 }
 

@@ -75,12 +75,15 @@ pub struct Keys {
     /// How soon a silent link is noticed, and what that costs [default: default]
     #[arg(long, value_name = "PROFILE")]
     pub profile: Option<Profile>,
-    /// Time between two Hellos [default: 2s, with profile fast 400ms]
+    /// Time between two Hellos [default: 2.5s, with profile fast 400ms]
     #[arg(long, value_name = "TIME")]
     pub hello_interval: Option<Period<100, 600_000>>,
-    /// Time between two full updates [default: 16s, or four times a given Hello interval]
+    /// Time between two full updates [default: 20s, or four times a given Hello interval]
     #[arg(long, value_name = "TIME")]
     pub update_interval: Option<Period<400, 600_000>>,
+    /// Write down all that the engine is told, for `sixwire replay`
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
     /// What is logged, and how.
     #[command(flatten)]
     pub log: LogKeys,
@@ -148,6 +151,8 @@ pub struct Config {
     pub hello_interval: Duration,
     /// Time between two full updates.
     pub update_interval: Duration,
+    /// Where all that the engine is told is written down.
+    pub record: Option<PathBuf>,
     /// What is logged, and how.
     pub log: Log,
 }
@@ -212,6 +217,7 @@ impl Config {
             profile,
             hello_interval,
             update_interval,
+            record: keys.record,
             log: Log::of(keys.log),
         })
     }
@@ -251,6 +257,7 @@ impl Keys {
             profile: self.profile.or(below.profile),
             hello_interval: self.hello_interval.or(below.hello_interval),
             update_interval: self.update_interval.or(below.update_interval),
+            record: self.record.or(below.record),
             log: self.log.or(below.log),
         }
     }

@@ -19,10 +19,10 @@ use crate::daemon::config::{Count, Period};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Profile {
-    /// Within 3.2 s
+    /// Within 3.5 s
     #[default]
     Default,
-    /// Within 0.7 s, at three times the traffic
+    /// Within 0.7 s, at four times the traffic
     Fast,
 }
 

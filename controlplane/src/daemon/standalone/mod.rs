@@ -21,11 +21,10 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use sixwire_dataplane::model::{RouteKey, RouteTarget};
-use sixwire_dataplane::{Events, Router};
+use sixwire_dataplane::{Events, RouteWriter, Router};
 use sixwire_proto::babel::RouteKey as BabelRoute;
 use sixwire_proto::link::LinkId;
 use sixwire_proto::metric::Metric;
-use sixwire_proto::seed::Seed;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
@@ -35,6 +34,7 @@ use super::config::ConfigError;
 use super::kernel_routes::{Drift, KernelRoutes};
 use super::mailbox::Mailbox;
 use super::monotonic::Monotonic;
+use super::recorder::{self, Recorder};
 use super::routing::{Command, News, Outlets, RouteUpdates, Routing};
 use crate::babel::{Babel, Params};
 pub use announced::Announced;
@@ -98,10 +98,10 @@ impl Engine {
         let (start, mail) = (identity.start, Mail::default());
         let (commands, commands_end) = mpsc::channel(COMMANDS);
         let mut tasks = JoinSet::new();
-        let adopted = adopted(&router, config).await?;
-        let writer = write(router.clone(), &mail, (adopted, config.preferred_source.clone()));
-        let (babel, clock) = speaker(config, &identity, by_source)?;
-        let outlets = outlets(identity, &mail);
+        let adopted = adopt(&router, config).await?;
+        let writer = write(adopted, &mail, config.preferred_source.clone());
+        let (babel, recorder, clock) = speaker(config, &identity, by_source)?;
+        let outlets = outlets(identity, &mail, recorder);
         spawn(&mut tasks, "routing", Routing::new(babel, clock, commands_end, outlets).run());
         for Announced(route) in &config.announce {
             // The routing task ends only with everything else.
@@ -163,36 +163,34 @@ impl Engine {
     }
 }
 
-/// Routes of an earlier run over our interfaces. Those of other instances are theirs.
-async fn adopted(
+/// A writer that goes on from the routes of an earlier run over our interfaces. Those of other instances
+/// are theirs.
+async fn adopt(
     router: &Router,
     config: &Config,
-) -> anyhow::Result<BTreeMap<RouteKey, RouteTarget>> {
+) -> anyhow::Result<(RouteWriter, BTreeMap<RouteKey, RouteTarget>)> {
     let interfaces = router.interfaces().await?;
     let ours: BTreeSet<LinkId> = config
         .interfaces
         .iter()
         .filter_map(|interface| Some(interfaces.get(&interface.name)?.link))
         .collect();
-    let mut routes = router.routes().await?;
-    routes.retain(|_, target| match target {
-        RouteTarget::Via(hop) => ours.contains(&hop.link),
-        RouteTarget::Unreachable => true,
-    });
+    let mut writer = router.writer()?;
+    let routes = writer.adopt(|link| ours.contains(&link)).await?;
     if !routes.is_empty() {
         info!(routes = routes.len(), "taking over kernel routes of an earlier run");
     }
-    Ok(routes)
+    Ok((writer, routes))
 }
 
 /// Starts the kernel writer.
 fn write(
-    router: Router,
+    (writer, adopted): (RouteWriter, BTreeMap<RouteKey, RouteTarget>),
     mail: &Mail,
-    (adopted, own): (BTreeMap<RouteKey, RouteTarget>, Vec<IpAddr>),
+    own: Vec<IpAddr>,
 ) -> (oneshot::Sender<()>, JoinHandle<()>) {
     let boxes = (mail.routes.clone(), mail.drift.clone());
-    let mut writer = KernelRoutes::new(router, boxes, own, adopted);
+    let mut writer = KernelRoutes::new(writer, boxes, own, adopted);
     let (end, ended) = oneshot::channel();
     let task = tokio::spawn(async move {
         tokio::select! {
@@ -204,29 +202,31 @@ fn write(
     (end, task)
 }
 
-/// A speaker, and the clock it was made by.
+/// A speaker, what records it, and the clock it was made by.
 fn speaker(
     config: &Config,
     identity: &Identity,
     by_source: BySource,
-) -> anyhow::Result<(Babel, Monotonic)> {
+) -> anyhow::Result<(Babel, Option<Recorder>, Monotonic)> {
     let params = Params {
         hello_interval: config.hello_interval,
         update_interval: config.update_interval,
         ..config.profile.params(identity.router_id, identity.seqno)
     };
     let clock = Monotonic::start();
-    let seed = getrandom::u64().context("the system has no randomness to give")?;
-    let babel = Babel::new(params, Seed::new(seed), clock.now());
-    Ok((babel.with_filters(filter::filters(&config.filters, by_source)), clock))
+    let filters = filter::filters(&config.filters, by_source);
+    let (babel, recorder) =
+        recorder::engine((params, filters), clock.now(), config.record.as_deref())?;
+    Ok((babel, recorder, clock))
 }
 
-fn outlets(identity: Identity, mail: &Mail) -> Outlets {
+fn outlets(identity: Identity, mail: &Mail, recorder: Option<Recorder>) -> Outlets {
     Outlets {
         routes: mail.routes.clone(),
         // Nobody here dials or checks certificates.
         news: Mailbox::<News>::default(),
         keep_seqno: Box::new(move |seqno| identity.keep(seqno)),
+        recorder,
     }
 }
 

@@ -1,0 +1,480 @@
+//! Writes routes by the thousand: what the kernel has is known and not asked for, changes go out in batches,
+//! and routes by one neighbour share a next-hop object, so that all of them move with one message.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use netlink_packet_route::route::RouteMessage;
+use nix::errno::Errno;
+use sixwire_proto::link::LinkId;
+
+use crate::error::Error;
+use crate::model::{NextHop, ROUTE_METRIC, RouteChange, RouteKey, RouteTarget};
+use crate::netlink::Netlink;
+use crate::netlink::batch::{Batch, BatchSocket, MOST, NLM_F_CREATE, NLM_F_REPLACE};
+use crate::netlink::nexthop::{self, Hop, ObjectId, Write};
+use crate::netlink::route::{OwnRoute, RTM_DELROUTE, RTM_NEWROUTE, Table};
+
+/// The routes of one table that bear our mark. Nobody else writes them meanwhile; what others remove is to
+/// be told by [`Self::vanished`].
+pub struct RouteWriter {
+    socket: BatchSocket,
+    netlink: Netlink,
+    table: Table,
+    targets: Targets,
+    routes: BTreeMap<RouteKey, TargetId>,
+    objects: Objects,
+}
+
+/// Names a target as long as a route leads there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct TargetId(u16);
+
+/// Where routes lead, each kept once.
+#[derive(Debug, Default)]
+struct Targets {
+    slots: Vec<Option<Known>>,
+    /// For further routes, which name an object or do not.
+    in_use: BTreeMap<(RouteTarget, Style), TargetId>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    target: RouteTarget,
+    routes: usize,
+    naming: Naming,
+}
+
+/// How the routes of a target say where they lead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Naming {
+    /// Each by itself.
+    Bare,
+    /// By an object, which leads there.
+    Object(ObjectId),
+    /// By an object that cannot be relied on, or by themselves: no further route names it.
+    Stale(ObjectId),
+}
+
+/// How further routes are to say it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Style {
+    Bare,
+    Object,
+}
+
+/// Whether the kernel has next-hop objects, and the next number for one.
+#[derive(Clone, Copy, Debug)]
+enum Objects {
+    Unknown,
+    Numbered(u32),
+}
+
+/// A change on its way.
+type Wanted = (RouteKey, Option<RouteTarget>);
+
+impl RouteWriter {
+    pub(crate) fn open(netlink: Netlink, table: Table) -> Result<Self, Error> {
+        let taken = || io::Error::other("there is a writer already");
+        let mut socket = netlink
+            .take_batches()
+            .ok_or_else(taken)
+            .map_err(|error| Error::kernel("write routes", error))?;
+        let objects = match nexthop::objects(&mut socket, table.protocol) {
+            // The port is ours alone in this network namespace, so are these numbers, nearly always.
+            Ok(_) => Objects::Numbered(FIRST_OBJECT | (socket.port() & 0xf_ffff) << 8),
+            Err(error) => {
+                tracing::info!(%error, "the kernel has no next-hop objects: routes move one by one");
+                Objects::Unknown
+            }
+        };
+        let (targets, routes) = (Targets::default(), BTreeMap::new());
+        Ok(Self { socket, netlink, table, targets, routes, objects })
+    }
+
+    /// Reads what the kernel has of ours over these links (and what leads nowhere), to go on from there.
+    ///
+    /// # Errors
+    /// When the kernel refuses to tell.
+    pub async fn adopt(
+        &mut self,
+        ours: impl Fn(LinkId) -> bool,
+    ) -> Result<BTreeMap<RouteKey, RouteTarget>, Error> {
+        let objects = nexthop::objects(&mut self.socket, self.table.protocol).unwrap_or_default();
+        let mut adopted = BTreeMap::new();
+        for (route, object) in self.table.routes_and_objects(&self.netlink, &objects).await? {
+            let OwnRoute::Mesh(key, Some(target)) = route else { continue };
+            if matches!(target, RouteTarget::Via(hop) if !ours(hop.link)) {
+                continue;
+            }
+            adopted.insert(key, target);
+            let id = self.targets.adopted(target, object);
+            self.routes.insert(key, id);
+            self.targets.count(id, 1);
+        }
+        let mut batch = Batch::default();
+        for (id, _) in objects.iter().filter(|(_, hop)| ours(hop.link)) {
+            if !self.targets.slots.iter().flatten().any(|one| one.naming == Naming::Object(*id)) {
+                nexthop::remove(&mut batch, *id);
+            }
+        }
+        // What is refused is in use by somebody, or gone.
+        drop(self.send(batch));
+        Ok(adopted)
+    }
+
+    /// Whether the kernel has, or is to have, a route.
+    #[must_use]
+    pub fn has(&self, key: RouteKey) -> bool {
+        self.routes.contains_key(&key)
+    }
+
+    /// All routes the kernel has, or is to have.
+    pub fn keys(&self) -> impl Iterator<Item = RouteKey> {
+        self.routes.keys().copied()
+    }
+
+    /// Puts back routes that somebody else removed; gives how many, and those the kernel refused.
+    pub async fn vanished(
+        &mut self,
+        keys: impl Iterator<Item = RouteKey>,
+    ) -> (usize, Vec<(RouteKey, Error)>) {
+        let mut again = Vec::new();
+        for key in keys {
+            let Some(id) = self.routes.remove(&key) else { continue };
+            let Some(known) = self.targets.get(id).copied() else { continue };
+            self.targets.count(id, -1);
+            // Its object may be gone as well: the routes that still name it are gone with it.
+            self.targets.retire(id);
+            again.push((key, Some(known.target)));
+        }
+        (again.len(), self.write(again).await)
+    }
+
+    /// Makes the kernel agree; gives what it refused. What it has already is not written.
+    pub async fn write(&mut self, wanted: Vec<Wanted>) -> Vec<(RouteKey, Error)> {
+        let changes: Vec<Wanted> = wanted.into_iter().filter(|one| self.is_change(one)).collect();
+        let rest = self.redirect(changes);
+        let mut refused = Vec::new();
+        for some in rest.chunks(MOST) {
+            refused.extend(self.write_batch(some));
+            // The kernel takes a millisecond for a batch: others get their turn.
+            tokio::task::yield_now().await;
+        }
+        self.remove_unused();
+        refused
+    }
+
+    fn is_change(&self, (key, wanted): &Wanted) -> bool {
+        self.target(*key) != *wanted
+    }
+
+    fn target(&self, key: RouteKey) -> Option<RouteTarget> {
+        self.routes.get(&key).and_then(|id| self.targets.get(*id)).map(|known| known.target)
+    }
+
+    /// Moves whole neighbours: where all routes by one are to lead to another, its object is redirected.
+    /// Gives the changes that are left.
+    fn redirect(&mut self, changes: Vec<Wanted>) -> Vec<Wanted> {
+        let mut moves: BTreeMap<(TargetId, NextHop), usize> = BTreeMap::new();
+        for (key, wanted) in &changes {
+            if let (Some(id), Some(RouteTarget::Via(hop))) = (self.routes.get(key), wanted) {
+                *moves.entry((*id, *hop)).or_default() += 1;
+            }
+        }
+        moves.retain(|(id, hop), count| self.may_redirect(*id, *hop, *count));
+        moves.retain(|(id, hop), _| self.redirect_one(*id, *hop));
+        if moves.is_empty() {
+            return changes;
+        }
+        changes.into_iter().filter(|one| self.is_change(one)).collect()
+    }
+
+    fn may_redirect(&self, id: TargetId, to: NextHop, count: usize) -> bool {
+        let Some(known) = self.targets.get(id) else { return false };
+        let same_kind = match known.target {
+            RouteTarget::Via(from) => {
+                from.preferred_source == to.preferred_source
+                    && from.gateway.is_ipv4() == to.gateway.is_ipv4()
+            }
+            RouteTarget::Unreachable => false,
+        };
+        let named = matches!(known.naming, Naming::Object(_));
+        count == known.routes && count >= LEAST_MOVED && named && same_kind
+    }
+
+    fn redirect_one(&mut self, id: TargetId, to: NextHop) -> bool {
+        let Some(object) = self.targets.object(id) else { return false };
+        let mut batch = Batch::default();
+        let hop = Hop { link: to.link, gateway: to.gateway };
+        nexthop::write(&mut batch, Write::Redirect, (self.table.protocol, object, hop));
+        match self.send(batch) {
+            Ok(refused) if refused.is_empty() => {
+                self.targets.redirected(id, RouteTarget::Via(to));
+                true
+            }
+            Ok(_) | Err(_) => {
+                // Gone, with its routes: they are written one by one.
+                self.targets.retire(id);
+                false
+            }
+        }
+    }
+
+    fn write_batch(&mut self, changes: &[Wanted]) -> Vec<(RouteKey, Error)> {
+        let targets: Vec<Option<TargetId>> =
+            changes.iter().map(|(key, wanted)| Some(self.intern(*key, (*wanted)?))).collect();
+        let mut refused = self.attempt(changes.iter().zip(&targets));
+        let retry: Vec<usize> = refused
+            .iter()
+            .filter(|(_, error)| error.errno() == Some(Errno::EINVAL))
+            .map(|(position, _)| *position)
+            .collect();
+        if !retry.is_empty() {
+            // An object that somebody removed; without it, the routes can be made all the same.
+            for id in retry.iter().filter_map(|position| *targets.get(*position)?) {
+                self.targets.retire(id);
+            }
+            refused.retain(|(position, _)| !retry.contains(position));
+            let again = retry.iter().filter_map(|at| Some((changes.get(*at)?, targets.get(*at)?)));
+            let still = self.attempt(again);
+            refused
+                .extend(still.into_iter().filter_map(|(n, error)| Some((*retry.get(n)?, error))));
+        }
+        for (position, ((key, _), target)) in changes.iter().zip(&targets).enumerate() {
+            let failed = refused.iter().any(|(at, _)| *at == position);
+            self.note(*key, target.filter(|_| !failed));
+        }
+        let named = |(at, error): (usize, Error)| Some((changes.get(at)?.0, error));
+        refused.into_iter().filter_map(named).collect()
+    }
+
+    /// Sends changes; what was refused, by position, that a route is gone already excepted.
+    fn attempt<'a>(
+        &mut self,
+        changes: impl Iterator<Item = (&'a Wanted, &'a Option<TargetId>)>,
+    ) -> Vec<(usize, Error)> {
+        let (mut batch, mut sent) = (Batch::default(), Vec::new());
+        let mut refused = Vec::new();
+        for (position, ((key, wanted), id)) in changes.enumerate() {
+            let change = match wanted {
+                Some(target) => RouteChange::Replace(*key, *target),
+                None => RouteChange::Remove(*key),
+            };
+            let object = id.and_then(|id| self.targets.object(id));
+            match self.table.message(&change, ROUTE_METRIC, object) {
+                Ok(message) => {
+                    add(&mut batch, &change, &message);
+                    sent.push((position, change));
+                }
+                Err(invalid) => {
+                    let error = Error::kernel(change.to_string(), io::Error::other(invalid));
+                    refused.push((position, error));
+                }
+            }
+        }
+        match self.send(batch) {
+            Ok(errors) => refused.extend(errors.into_iter().filter_map(|(at, error)| {
+                let (position, change) = sent.get(at)?;
+                let error = Error::kernel(change.to_string(), error);
+                let done = matches!(change, RouteChange::Remove(_)) && error.is_gone();
+                (!done).then_some((*position, error))
+            })),
+            Err(error) => refused.extend(sent.iter().map(|(position, change)| {
+                let copy = error.raw_os_error().map_or_else(
+                    || io::Error::other(error.to_string()),
+                    io::Error::from_raw_os_error,
+                );
+                (*position, Error::kernel(change.to_string(), copy))
+            })),
+        }
+        refused
+    }
+
+    /// The id of a target, with an object behind it where it can have one.
+    fn intern(&mut self, key: RouteKey, target: RouteTarget) -> TargetId {
+        // The kernel has no objects for source-specific routes.
+        let hop = match target {
+            RouteTarget::Via(hop) if key.source.is_none() => hop,
+            RouteTarget::Via(_) | RouteTarget::Unreachable => {
+                return self.targets.intern(target, Naming::Bare);
+            }
+        };
+        if let Some(id) = self.targets.in_use.get(&(target, Style::Object)) {
+            return *id;
+        }
+        let object = self.make_object(Hop { link: hop.link, gateway: hop.gateway });
+        self.targets.intern(target, object.map_or(Naming::Bare, Naming::Object))
+    }
+
+    /// Makes an object under the first free number.
+    fn make_object(&mut self, hop: Hop) -> Option<ObjectId> {
+        for _ in 0..ATTEMPTS {
+            let Objects::Numbered(number) = &mut self.objects else { return None };
+            *number = number.wrapping_add(1);
+            let id = ObjectId(*number);
+            let mut batch = Batch::default();
+            nexthop::write(&mut batch, Write::Make, (self.table.protocol, id, hop));
+            match self.send(batch).as_deref() {
+                Ok([]) => return Some(id),
+                Ok([(_, error), ..]) if error.raw_os_error() == Some(Errno::EEXIST as i32) => {}
+                Ok(_) | Err(_) => return None,
+            }
+        }
+        None
+    }
+
+    /// Notes what the kernel has for a route now.
+    fn note(&mut self, key: RouteKey, target: Option<TargetId>) {
+        let before = match target {
+            Some(id) => self.routes.insert(key, id),
+            None => self.routes.remove(&key),
+        };
+        if let Some(id) = target {
+            self.targets.count(id, 1);
+        }
+        if let Some(id) = before {
+            self.targets.count(id, -1);
+        }
+    }
+
+    fn remove_unused(&mut self) {
+        let mut batch = Batch::default();
+        for object in self.targets.take_unused() {
+            nexthop::remove(&mut batch, object);
+        }
+        // An object whose interface is gone is gone with it.
+        drop(self.send(batch));
+    }
+
+    fn send(&mut self, batch: Batch) -> io::Result<Vec<(usize, io::Error)>> {
+        self.socket.send(batch)
+    }
+}
+
+impl Targets {
+    fn get(&self, id: TargetId) -> Option<&Known> {
+        self.slots.get(usize::from(id.0))?.as_ref()
+    }
+
+    fn get_mut(&mut self, id: TargetId) -> Option<&mut Known> {
+        self.slots.get_mut(usize::from(id.0))?.as_mut()
+    }
+
+    /// The object that routes of a target name.
+    fn object(&self, id: TargetId) -> Option<ObjectId> {
+        match self.get(id)?.naming {
+            Naming::Object(object) => Some(object),
+            Naming::Bare | Naming::Stale(_) => None,
+        }
+    }
+
+    fn intern(&mut self, target: RouteTarget, naming: Naming) -> TargetId {
+        let key = (target, naming.style());
+        if let Some(id) = self.in_use.get(&key) {
+            return *id;
+        }
+        let id = self.add(Known { target, routes: 0, naming });
+        self.in_use.insert(key, id);
+        id
+    }
+
+    /// The id of a target that routes were found with.
+    fn adopted(&mut self, target: RouteTarget, object: Option<ObjectId>) -> TargetId {
+        let naming = object.map_or(Naming::Bare, Naming::Object);
+        let same = |known: &Known| known.target == target && known.naming == naming;
+        let found = (0_u16..).zip(&self.slots).find(|(_, slot)| slot.as_ref().is_some_and(same));
+        if let Some((number, _)) = found {
+            return TargetId(number);
+        }
+        let id = self.add(Known { target, routes: 0, naming });
+        self.in_use.entry((target, naming.style())).or_insert(id);
+        id
+    }
+
+    fn add(&mut self, known: Known) -> TargetId {
+        let free = self.slots.iter().position(Option::is_none);
+        let position = free.unwrap_or_else(|| {
+            self.slots.push(None);
+            self.slots.len() - 1
+        });
+        self.slots[position] = Some(known);
+        TargetId(u16::try_from(position).expect("fewer neighbours than 65 536"))
+    }
+
+    fn count(&mut self, id: TargetId, change: isize) {
+        if let Some(known) = self.get_mut(id) {
+            known.routes = known.routes.saturating_add_signed(change);
+        }
+    }
+
+    /// All routes by this one lead elsewhere now.
+    fn redirected(&mut self, id: TargetId, to: RouteTarget) {
+        let Some(before) = self.get_mut(id).map(|known| std::mem::replace(&mut known.target, to))
+        else {
+            return;
+        };
+        self.withdraw(before, id);
+        self.in_use.entry((to, Style::Object)).or_insert(id);
+    }
+
+    /// The object of a target cannot be relied on: no further route names it.
+    fn retire(&mut self, id: TargetId) {
+        let Some(known) = self.get_mut(id) else { return };
+        if let Naming::Object(object) = known.naming {
+            known.naming = Naming::Stale(object);
+            let target = known.target;
+            self.withdraw(target, id);
+        }
+    }
+
+    /// Further routes to a target do not use this one.
+    fn withdraw(&mut self, target: RouteTarget, id: TargetId) {
+        for style in [Style::Bare, Style::Object] {
+            if self.in_use.get(&(target, style)) == Some(&id) {
+                self.in_use.remove(&(target, style));
+            }
+        }
+    }
+
+    /// Forgets targets without routes; gives their objects.
+    fn take_unused(&mut self) -> Vec<ObjectId> {
+        let unused = |(number, slot): (u16, &Option<Known>)| {
+            let known = slot.filter(|known| known.routes == 0)?;
+            Some((TargetId(number), known))
+        };
+        let unused: Vec<_> = (0..).zip(&self.slots).filter_map(unused).collect();
+        for (id, known) in &unused {
+            self.withdraw(known.target, *id);
+            self.slots[usize::from(id.0)] = None;
+        }
+        let object = |(_, known): (TargetId, Known)| match known.naming {
+            Naming::Bare => None,
+            Naming::Object(object) | Naming::Stale(object) => Some(object),
+        };
+        unused.into_iter().filter_map(object).collect()
+    }
+}
+
+impl Naming {
+    fn style(self) -> Style {
+        match self {
+            Self::Bare => Style::Bare,
+            Self::Object(_) | Self::Stale(_) => Style::Object,
+        }
+    }
+}
+
+fn add(batch: &mut Batch, change: &RouteChange, message: &RouteMessage) {
+    match change {
+        RouteChange::Replace(..) => batch.add(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, message),
+        RouteChange::Remove(_) => batch.add(RTM_DELROUTE, 0, message),
+    }
+}
+
+/// Fewer routes move as fast one by one.
+const LEAST_MOVED: usize = 8;
+/// Our objects' numbers begin here: far from those that people and the kernel choose.
+const FIRST_OBJECT: u32 = 0x7000_0000;
+/// Numbers tried for an object that others have taken.
+const ATTEMPTS: u32 = 64;

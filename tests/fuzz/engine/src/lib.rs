@@ -1,0 +1,4 @@
+//! The routing engine alone.
+
+#[path = "../../../../controlplane/src/babel/mod.rs"]
+pub mod babel;

@@ -1,0 +1,35 @@
+//! What is fuzzed: functions that take any octets and panic when something is wrong.
+//!
+//! `scripts/fuzz` runs them under libFuzzer for as long as one likes; `tests/tests/fuzz.rs` with seeded mutations of
+//! [`corpus`] for some seconds.
+
+mod corpus;
+mod decoders;
+mod documents;
+mod engine;
+mod model;
+mod mutation;
+
+pub use corpus::corpus;
+pub use mutation::Mutator;
+
+/// A name and what is done with the octets.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All targets.
+pub const TARGETS: [Target; 8] = [
+    ("packet", decoders::packet),
+    ("certificate", decoders::certificate),
+    ("state", decoders::state),
+    ("join", decoders::join),
+    ("peer", decoders::peer),
+    ("registry", decoders::registry),
+    ("recording", decoders::recording),
+    ("engine", engine::sequence),
+];
+
+/// The target of this name.
+#[must_use]
+pub fn target(name: &str) -> Option<fn(&[u8])> {
+    TARGETS.iter().find(|(known, _)| *known == name).map(|(_, run)| *run)
+}

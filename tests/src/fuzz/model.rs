@@ -1,0 +1,185 @@
+//! A dull model of one engine: what was announced to it, what it announced, and what must follow.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::time::Duration;
+
+use sixwire_controlplane::babel::{
+    Babel, Limits, Output, RouteState, RouteView, SWITCH_MARGIN, Target,
+};
+use sixwire_proto::babel::{RouteKey, Tlv, Update, read};
+use sixwire_proto::link::LinkId;
+use sixwire_proto::metric::Metric;
+use sixwire_proto::router_id::RouterId;
+use sixwire_proto::seqno::Seqno;
+use sixwire_proto::time::Instant;
+
+/// What has gone in and come out.
+#[derive(Debug)]
+pub(super) struct Model {
+    own: RouterId,
+    limits: Limits,
+    now: Instant,
+    /// Everything each neighbour announced for a prefix since it last retracted it, and when.
+    announced: BTreeMap<(LinkId, Ipv6Addr, RouteKey), Vec<(Update, Instant)>>,
+    /// The best distance announced for each source, and when one was announced last.
+    distances: BTreeMap<(RouteKey, RouterId), (Seqno, Metric, Instant)>,
+    kernel: BTreeMap<RouteKey, Target>,
+}
+
+impl Model {
+    pub(super) fn new(own: RouterId, limits: Limits) -> Self {
+        Self {
+            own,
+            limits,
+            now: Instant(0),
+            announced: BTreeMap::new(),
+            distances: BTreeMap::new(),
+            kernel: BTreeMap::new(),
+        }
+    }
+
+    /// A packet goes in, valid or not.
+    pub(super) fn packet(&mut self, link: LinkId, source: Ipv6Addr, octets: &[u8]) {
+        let Ok(reader) = read(octets, source) else { return };
+        for tlv in reader.filter_map(Result::ok) {
+            let Tlv::Update(update) = tlv else { continue };
+            match update.route {
+                None => self.announced.retain(|(l, s, _), _| (*l, *s) != (link, source)),
+                Some(key) if !update.metric.is_finite() => {
+                    self.announced.remove(&(link, source, key));
+                }
+                Some(key) => {
+                    let known = self.announced.entry((link, source, key)).or_default();
+                    known.push((update, self.now));
+                }
+            }
+        }
+    }
+
+    /// A link is gone, or starts afresh.
+    pub(super) fn link_lost(&mut self, link: LinkId) {
+        self.announced.retain(|(known, ..), _| *known != link);
+    }
+
+    pub(super) fn at(&mut self, now: Instant) {
+        self.now = now;
+        self.distances.retain(|_, (.., used)| now.since(*used) < SOURCE_LIFE);
+    }
+
+    /// Something comes out. `address` is the engine's own.
+    pub(super) fn output(&mut self, output: &Output, address: Ipv6Addr) {
+        match output {
+            Output::Send { packet, .. } => {
+                let reader = read(&packet.bytes, address).expect("we send packets");
+                for tlv in reader {
+                    self.sent(tlv.expect("we send well-formed TLVs"));
+                }
+            }
+            Output::Route { route, target: Target::Gone, .. } => drop(self.kernel.remove(route)),
+            Output::Route { route, target, .. } => drop(self.kernel.insert(*route, *target)),
+            _ => {}
+        }
+    }
+
+    /// RFC 8966 §3.7.3: what is announced is a source's distance, if it is better.
+    fn sent(&mut self, tlv: Tlv) {
+        let Tlv::Update(update) = tlv else { return };
+        let (Some(key), Some(router_id), true) =
+            (update.route, update.router_id, update.metric.is_finite())
+        else {
+            return;
+        };
+        if router_id == self.own {
+            return;
+        }
+        let new = (update.seqno, update.metric, self.now);
+        let known = self.distances.entry((key, router_id)).or_insert(new);
+        if better((new.0, new.1), (known.0, known.1)) {
+            *known = new;
+        }
+        known.2 = self.now;
+    }
+
+    /// Compares the engine with what must be true.
+    pub(super) fn check(&self, babel: &Babel) {
+        let routes: Vec<RouteView> = babel.routes().collect();
+        assert!(routes.len() <= self.limits.routes, "{} routes", routes.len());
+        for route in &routes {
+            self.check_route(route);
+        }
+        self.check_selection(&routes);
+        let mut links: BTreeMap<LinkId, usize> = BTreeMap::new();
+        for neighbour in babel.neighbours() {
+            assert!(neighbour.routes <= self.limits.routes_per_neighbour, "{neighbour:?}");
+            *links.entry(neighbour.link).or_default() += 1;
+        }
+        let most = links.values().max().copied().unwrap_or(0);
+        assert!(most <= self.limits.neighbours_per_link, "{most} neighbours on a link");
+    }
+
+    /// Every route was announced and not retracted since; what is in use, or could be, is feasible.
+    fn check_route(&self, route: &RouteView) {
+        let Some((link, neighbour)) = route.neighbour else { return };
+        let announced = self.announced.get(&(link, neighbour, route.route));
+        let same = |update: &Update| {
+            (update.router_id, update.seqno, update.metric, update.next_hop)
+                == (Some(route.router_id), route.seqno, route.refmetric, route.next_hop)
+        };
+        let last = announced.into_iter().flatten().rev().find(|(update, _)| same(update));
+        let Some((update, at)) = last else { panic!("{route:?} was not announced, or retracted") };
+        let hold = update.interval.duration().max(LEAST_INTERVAL) * 7 / 2;
+        assert!(self.now.since(*at) <= hold, "{route:?} has expired");
+        if matches!(route.state, RouteState::Selected | RouteState::Feasible) {
+            assert!(route.metric.is_finite(), "{route:?}");
+            if let Some(best) = self.distances.get(&(route.route, route.router_id)) {
+                let feasible = better((route.seqno, route.refmetric), (best.0, best.1));
+                assert!(feasible, "{route:?} is not feasible: {best:?} was announced");
+            }
+        }
+    }
+
+    /// One route of each prefix is in use if any can be, no other is better by the margin, and the kernel has it.
+    fn check_selection(&self, routes: &[RouteView]) {
+        let selected: BTreeMap<RouteKey, &RouteView> = routes
+            .iter()
+            .filter(|route| route.state == RouteState::Selected)
+            .map(|route| (route.route, route))
+            .collect();
+        for route in routes.iter().filter(|route| route.state == RouteState::Feasible) {
+            let used = selected.get(&route.route).expect("what can be used is");
+            let enough = u32::from(route.metric.0) + u32::from(SWITCH_MARGIN.0);
+            let own = used.neighbour.is_none();
+            assert!(own || u32::from(used.metric.0) < enough, "{route:?} beats {used:?}");
+        }
+        for route in selected.values() {
+            match (route.neighbour, self.kernel.get(&route.route)) {
+                (None, None) => {}
+                (Some((on, _)), Some(Target::Via { link, next_hop, metric, router_id })) => {
+                    let kernel = (*link, Some(*next_hop), *metric, *router_id);
+                    assert_eq!(kernel, (on, route.next_hop, route.metric, route.router_id));
+                }
+                (_, kernel) => panic!("{route:?} is in use, the kernel has {kernel:?}"),
+            }
+        }
+        for (key, target) in &self.kernel {
+            let unused = matches!(target, Target::Via { .. }) && !selected.contains_key(key);
+            assert!(!unused, "the kernel has {key} by {target:?}, which is not in use");
+        }
+    }
+}
+
+/// RFC 8966 §3.5.1.
+fn better(one: (Seqno, Metric), other: (Seqno, Metric)) -> bool {
+    one.0.is_newer_than(other.0) || (one.0 == other.0 && one.1 < other.1)
+}
+
+/// Next hops of IPv6 routes are the senders' addresses here.
+pub(super) fn next_hop(address: Ipv6Addr) -> Option<IpAddr> {
+    Some(IpAddr::V6(address))
+}
+
+/// Less than the three minutes that a source is kept (RFC 8966 appendix B).
+const SOURCE_LIFE: Duration = Duration::from_secs(179);
+/// Shorter intervals count as this long.
+const LEAST_INTERVAL: Duration = Duration::from_secs(1);
