@@ -5,7 +5,10 @@ use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-use sixwire_proto::babel::{Tlv, Writer, read};
+use sixwire_proto::babel::{
+    Destination, GROUP, MacAlgorithm, MacError, MacKey, MacTlv, PseudoHeader, Tlv, Writer,
+    mac_tlvs, read, verify,
+};
 
 /// One captured datagram.
 struct Datagram {
@@ -58,6 +61,9 @@ fn decoded(datagrams: &[Datagram]) -> String {
                 Err(error) => lines.push(format!("  refused: {error}")),
             }
         }
+        for tlv in mac_tlvs(bytes).expect("it was read already") {
+            lines.push(format!("  {}", mac_tlv(&tlv)));
+        }
         if reader.unknown() > 0 {
             lines.push(format!("  unknown TLVs: {}", reader.unknown()));
         }
@@ -66,6 +72,53 @@ fn decoded(datagrams: &[Datagram]) -> String {
         }
     }
     lines.join("\n") + "\n"
+}
+
+fn mac_tlv(tlv: &MacTlv<'_>) -> String {
+    let hex = |octets: &[u8]| octets.iter().map(|o| format!("{o:02x}")).collect::<String>();
+    match tlv {
+        MacTlv::PacketCounter { counter, index } => format!("PC {counter} of {}", hex(index)),
+        MacTlv::ChallengeRequest(nonce) => format!("Challenge Request {}", hex(nonce)),
+        MacTlv::ChallengeReply(nonce) => format!("Challenge Reply {}", hex(nonce)),
+    }
+}
+
+/// The keys of the authenticated captures: name, algorithm, octets.
+fn keys() -> Vec<(&'static str, MacKey)> {
+    let key = |algorithm, octets: &[u8]| MacKey::new(algorithm, octets).expect("lengths are right");
+    let counted: Vec<u8> = (0..64).collect();
+    let (hmac, blake) = (MacAlgorithm::HmacSha256, MacAlgorithm::Blake2s128);
+    vec![
+        ("babeld-mac", key(blake, &counted[..16])),
+        ("babeld-hmac", key(hmac, &counted)),
+        ("bird-mac", key(blake, b"0123456789abcdef")),
+        ("bird-hmac", key(hmac, b"0123456789abcdef0123456789abcdef")),
+        ("bird-hmac", key(blake, b"fedcba9876543210")),
+    ]
+}
+
+#[test]
+fn captured_macs_are_those_of_their_keys_and_of_no_other() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus");
+    for (name, key) in keys() {
+        let foreign: Vec<MacKey> =
+            keys().into_iter().filter(|(other, _)| *other != name).map(|(_, key)| key).collect();
+        for Datagram { source, destination, bytes } in
+            datagrams(&folder.join(name).with_extension("hex"))
+        {
+            let destination = match destination {
+                GROUP => Destination::Multicast,
+                address => Destination::Unicast(address),
+            };
+            let header = PseudoHeader { source, destination };
+            assert_eq!(
+                verify(&bytes, header, std::slice::from_ref(&key)),
+                Ok(()),
+                "{name} {key:?}"
+            );
+            assert_eq!(verify(&bytes, header, &foreign), Err(MacError::WrongMac), "{name}");
+        }
+    }
 }
 
 #[test]
@@ -98,14 +151,15 @@ fn captured_packets_are_written_again_in_no_more_octets() {
         for Datagram { source, bytes, .. } in datagrams(&path) {
             let mut reader = read(&bytes, source).unwrap();
             let tlvs: Vec<Tlv> = reader.by_ref().map(Result::unwrap).collect();
-            let (unknown, body) = (reader.unknown(), bytes.len() - reader.trailer().len());
+            let skipped = reader.unknown() + mac_tlvs(&bytes).unwrap().count();
+            let body = bytes.len() - reader.trailer().len();
             let mut writer = Writer::new(1432, source);
             for tlv in &tlvs {
                 writer.push(tlv).unwrap();
             }
             assert_eq!(writer.unencodable(), 0);
             let Some(packet) = writer.finish() else {
-                assert!(unknown > 0, "{}: a packet of nothing", path.display());
+                assert!(skipped > 0, "{}: a packet of nothing", path.display());
                 continue;
             };
             let back: Vec<_> = read(&packet.bytes, source).unwrap().map(Result::unwrap).collect();

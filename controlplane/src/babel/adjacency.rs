@@ -46,6 +46,7 @@ impl Babel {
         for timer in [Timer::Hello(id), Timer::Update(id), Timer::Multicast(id)] {
             self.deadlines.clear(timer);
         }
+        self.forget_peers(id);
         self.links.remove(&id);
     }
 
@@ -164,7 +165,7 @@ impl Babel {
     }
 
     /// Says Hello ahead of its time, for a neighbour that does not know us yet.
-    fn greet(&mut self, link_id: LinkId) {
+    pub(super) fn greet(&mut self, link_id: LinkId) {
         let (now, gap) = (self.now, self.hello_gap());
         let Some(link) = self.links.get(&link_id) else { return };
         let earliest = link.earliest_hello(now, gap);
@@ -352,7 +353,7 @@ impl Babel {
         }
     }
 
-    fn wildcard_retraction(&self) -> Tlv {
+    pub(super) fn wildcard_retraction(&self) -> Tlv {
         Tlv::Update(Update {
             route: None,
             router_id: None,

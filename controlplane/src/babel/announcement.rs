@@ -137,7 +137,7 @@ impl Babel {
 
     /// Fills one packet with updates, made from what is selected at this moment.
     fn send_updates(&mut self, outlet: Outlet, (link, to, params): Place) {
-        let mut writer = Writer::new(params.largest_datagram, params.address);
+        let mut writer = self.writer(link, (params.largest_datagram, params.address));
         let receipt = self.begin_receipt(outlet, &mut writer);
         let mut carried = Vec::new();
         while let Some((key, waiting)) = self.next_waiting(outlet) {
@@ -156,7 +156,7 @@ impl Babel {
         }
         if let Some(packet) = writer.finish() {
             self.launch(outlet, receipt, carried);
-            self.outbox.send(link, to, packet);
+            self.transmit(link, to, packet);
         }
     }
 

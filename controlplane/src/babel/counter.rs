@@ -10,6 +10,16 @@ pub enum DropReason {
     BadSource,
     /// Packet that is not Babel, or whose length is wrong.
     BadPacket,
+    /// Unsigned packet on a link with keys.
+    NoMac,
+    /// Packet that no key of its link has signed.
+    WrongMac,
+    /// Signed packet without a packet counter.
+    NoPacketCounter,
+    /// Signed packet that may be an old one; its sender is challenged (RFC 8967 §4.3).
+    UnknownIndex,
+    /// Signed packet that came before, or too late.
+    StalePacketCounter,
     /// A TLV that breaks its own format; the others of the packet count.
     BadTlv,
     /// A TLV of a node that has not said Hello.
@@ -58,6 +68,9 @@ pub(super) enum Done {
     UpdateResent,
     RequestSent,
     RequestForwarded,
+    ChallengeSent,
+    ChallengeAnswered,
+    UnauthenticatedAccepted,
 }
 
 /// All counters, from zero at the start.
@@ -84,7 +97,7 @@ impl Counters {
 }
 
 /// Labels of [`Done`], in its order.
-const DONE: [&str; 7] = [
+const DONE: [&str; 10] = [
     "packets received",
     "packets sent",
     "updates received",
@@ -92,13 +105,21 @@ const DONE: [&str; 7] = [
     "updates resent",
     "seqno requests sent",
     "seqno requests forwarded",
+    "challenges sent",
+    "challenges answered",
+    "unauthenticated packets accepted",
 ];
 
 /// Labels of [`DropReason`], in its order.
-const DROPPED: [&str; 20] = [
+const DROPPED: [&str; 25] = [
     "dropped: unknown link",
     "dropped: bad source address",
     "dropped: bad packet",
+    "dropped: no mac",
+    "dropped: wrong mac",
+    "dropped: no packet counter",
+    "dropped: unknown index",
+    "dropped: stale packet counter",
     "dropped: bad tlv",
     "dropped: unknown neighbour",
     "dropped: too many neighbours",

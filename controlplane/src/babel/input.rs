@@ -9,6 +9,7 @@ use sixwire_proto::metric::{Cost, Metric};
 use sixwire_proto::prefix::Prefix;
 use sixwire_proto::router_id::RouterId;
 
+use super::authentication::Authentication;
 use super::filter::LinkTag;
 use super::params::LinkQuality;
 use super::rtt::Delay;
@@ -27,6 +28,14 @@ pub enum Input<'a> {
     LinkDown {
         /// The link.
         link: LinkId,
+    },
+    /// A link has keys from now on, other keys, or (`None`) none any more. Keys belong to the link's
+    /// number, whether it is up or not: they are given before it comes up, and outlast it.
+    Authentication {
+        /// The link.
+        link: LinkId,
+        /// What is signed with, and believed.
+        authentication: Option<&'a Authentication>,
     },
     /// A link is dearer than its nominal cost from now on: a tunnel is being drained.
     LinkCost {

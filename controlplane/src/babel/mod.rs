@@ -21,12 +21,15 @@
 //! Where the RFC leaves a choice: a neighbour is made by its first Hello, or IHU for us, and usable after
 //! one of each. Hellos and IHUs go to the group. Updates go to each neighbour by unicast and are acknowledged,
 //! on links with up to eight usable neighbours, and to the group, twice, beyond.
+//! On a link with keys, nothing but a signed packet that proves to be new does any of this ([`Authentication`]).
 //! Unfeasible routes are kept to be asked for. A selected route is left at once when it dies, and for a
 //! better one only by a margin ([`Params::switch_margin`]).
 
 mod acquisition;
 mod adjacency;
 mod announcement;
+mod authentication;
+mod challenge;
 mod counter;
 mod deadline;
 mod etx;
@@ -43,6 +46,7 @@ mod origin;
 mod outbox;
 mod output;
 mod packet;
+mod packet_counter;
 mod params;
 mod pulse;
 pub mod recording;
@@ -67,6 +71,8 @@ use sixwire_proto::seed::Seed;
 use sixwire_proto::seqno::Seqno;
 use sixwire_proto::time::Instant;
 
+use authentication::Guard;
+pub use authentication::{Authentication, KeyCountError, Unauthenticated};
 use counter::Counters;
 pub use counter::DropReason;
 use deadline::{Deadlines, Timer};
@@ -87,7 +93,7 @@ pub use pulse::Probing;
 use request::Requests;
 use route::Table;
 pub use rtt::{Delay, RttCost, wire_time};
-pub use view::{HelloView, NeighbourView, RouteState, RouteView};
+pub use view::{Authenticity, HelloView, NeighbourView, RouteState, RouteView};
 use wheel::Wheel;
 
 /// One Babel speaker.
@@ -103,6 +109,8 @@ pub struct Babel {
     /// Before this, what is refused is counted only.
     next_complaint: Instant,
     links: BTreeMap<LinkId, Link>,
+    /// Of the links that have keys, up or not.
+    guards: BTreeMap<LinkId, Guard>,
     neighbours: Neighbours,
     table: Table,
     requests: Requests,
@@ -138,6 +146,7 @@ impl Babel {
             life: Life::Running,
             next_complaint: now,
             links: BTreeMap::new(),
+            guards: BTreeMap::new(),
             neighbours: Neighbours::default(),
             table: Table::default(),
             requests: Requests::default(),
@@ -179,6 +188,9 @@ impl Babel {
         match input {
             Input::LinkUp { link, params } => self.link_up(link, params),
             Input::LinkDown { link } => self.link_down(link),
+            Input::Authentication { link, authentication } => {
+                self.set_authentication(link, authentication);
+            }
             Input::LinkCost { link, extra } => self.link_extra(link, extra),
             Input::LinkV4 { link, address } => self.link_v4(link, address),
             Input::Packet { link, source, destination, bytes } => {

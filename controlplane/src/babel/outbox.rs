@@ -50,7 +50,7 @@ impl Babel {
 
     fn send_control(&mut self, link: LinkId, to: Destination, tlvs: &[Tlv]) {
         let Some(params) = self.links.get(&link).map(|link| link.params) else { return };
-        let mut writer = Writer::new(params.largest_datagram, params.address);
+        let mut writer = self.writer(link, (params.largest_datagram, params.address));
         for tlv in tlvs {
             if writer.push(tlv).is_err() {
                 self.send_finished(link, to, &mut writer);
@@ -62,7 +62,7 @@ impl Babel {
 
     fn send_finished(&mut self, link: LinkId, to: Destination, writer: &mut Writer) {
         if let Some(packet) = writer.finish() {
-            self.outbox.send(link, to, packet);
+            self.transmit(link, to, packet);
         }
     }
 }

@@ -3,11 +3,13 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
-use sixwire_proto::babel::{Destination, Packet, PacketError, RouteKey, TlvError};
+use sixwire_proto::babel::{Destination, MacError, Packet, PacketError, RouteKey, TlvError};
 use sixwire_proto::link::LinkId;
 use sixwire_proto::metric::{Cost, Metric};
 use sixwire_proto::router_id::RouterId;
 use sixwire_proto::seqno::Seqno;
+
+use super::authentication::Refusal;
 
 /// One thing to do, in the order given.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,7 +20,7 @@ pub enum Output {
         link: LinkId,
         /// To the group, or to one neighbour.
         to: Destination,
-        /// What.
+        /// What; the octets to send are [`Packet::seal`]'s.
         packet: Packet,
     },
     /// What the kernel shall do with packets for a route. The latest for a route replaces all before.
@@ -143,8 +145,24 @@ pub enum Complaint {
     Source,
     /// Its header.
     Packet(PacketError),
+    /// It is not signed, or not with a key of the link.
+    Mac(MacError),
+    /// It is signed, but has no packet counter.
+    NoPacketCounter,
     /// One of its TLVs; the others count.
     Tlv(TlvError),
+}
+
+impl Complaint {
+    /// What is worth saying of a packet that did not pass: not what happens at every start, or by
+    /// reordering.
+    pub(super) fn of(refusal: Refusal) -> Option<Self> {
+        match refusal {
+            Refusal::Mac(error) => Some(Self::Mac(error)),
+            Refusal::NoCounter => Some(Self::NoPacketCounter),
+            Refusal::UnknownIndex | Refusal::StaleCounter | Refusal::TooManyPeers => None,
+        }
+    }
 }
 
 /// Why a neighbour is not used any more.
@@ -175,7 +193,10 @@ impl fmt::Display for Complaint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Source => f.write_str("its source address is not link-local, or is our own"),
-            Self::Packet(error) => error.fmt(f),
+            Self::Packet(error) | Self::Mac(MacError::Packet(error)) => error.fmt(f),
+            Self::Mac(MacError::NoMac) => f.write_str("it is not signed, and the link has keys"),
+            Self::Mac(MacError::WrongMac) => f.write_str("no key of the link has signed it"),
+            Self::NoPacketCounter => f.write_str("it is signed, but has no packet counter"),
             Self::Tlv(error) => error.fmt(f),
         }
     }

@@ -33,6 +33,13 @@ impl Babel {
             self.count(DropReason::BadSource);
             return self.complain(arrival, Complaint::Source);
         }
+        if let Err(refusal) = self.authenticate(arrival, bytes) {
+            self.count(refusal.reason());
+            if let Some(complaint) = Complaint::of(refusal) {
+                self.complain(arrival, complaint);
+            }
+            return;
+        }
         let reader = match babel::read(bytes, arrival.source) {
             Ok(reader) => reader,
             Err(error) => {

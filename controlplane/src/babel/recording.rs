@@ -67,6 +67,10 @@ pub enum Recorded {
         link: LinkId,
         extra: Cost,
     },
+    /// The keys are left out: a replay takes the link as open, and differs from here on.
+    Authentication {
+        link: LinkId,
+    },
     LinkV4 {
         link: LinkId,
         address: Option<Ipv4Addr>,
@@ -164,6 +168,7 @@ impl From<Input<'_>> for Recorded {
             Input::LinkUp { link, params } => Self::LinkUp { link, params },
             Input::LinkDown { link } => Self::LinkDown { link },
             Input::LinkCost { link, extra } => Self::LinkCost { link, extra },
+            Input::Authentication { link, authentication: _ } => Self::Authentication { link },
             Input::LinkV4 { link, address } => Self::LinkV4 { link, address },
             Input::Packet { link, source, destination, bytes } => {
                 Self::Packet { link, source, destination, bytes: bytes.to_vec() }
@@ -189,6 +194,7 @@ impl Recorded {
             Self::LinkUp { link, params } => Input::LinkUp { link, params },
             Self::LinkDown { link } => Input::LinkDown { link },
             Self::LinkCost { link, extra } => Input::LinkCost { link, extra },
+            Self::Authentication { link } => Input::Authentication { link, authentication: None },
             Self::LinkV4 { link, address } => Input::LinkV4 { link, address },
             Self::Packet { link, source, destination, ref bytes } => {
                 Input::Packet { link, source, destination, bytes }

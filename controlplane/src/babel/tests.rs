@@ -1,6 +1,7 @@
 //! The whole engine: several real ones on an in-memory network, and one against hand-made packets.
 
 mod adjacency;
+mod authentication;
 mod boundary;
 mod bulk;
 mod conformance;
@@ -8,9 +9,11 @@ mod convergence;
 mod cost;
 mod faults;
 mod filters;
+mod keyed_network;
 mod limits;
 mod network;
 mod origin;
 mod probe;
 mod requests;
+mod signer;
 mod updates;

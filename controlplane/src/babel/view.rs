@@ -39,6 +39,20 @@ pub struct NeighbourView {
     pub routes: usize,
     /// How many updates wait to be sent to it.
     pub queued: usize,
+    /// Whether it has proven to have a key.
+    pub authenticity: Authenticity,
+}
+
+/// Whether packets of a neighbour are known to be its own, and new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Authenticity {
+    /// Its link has no keys.
+    Unneeded,
+    /// They are.
+    Authenticated,
+    /// They are not.
+    Unauthenticated,
 }
 
 /// A history of Hellos.
@@ -132,6 +146,7 @@ impl Babel {
             unicast: hello_view(&neighbour.unicast),
             routes: neighbour.routes.len(),
             queued: neighbour.sender.len(),
+            authenticity: self.authenticity(neighbour.link, neighbour.address),
         }
     }
 

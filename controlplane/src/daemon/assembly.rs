@@ -28,6 +28,7 @@ use super::kernel_routes::{Drift, KernelRoutes};
 use super::mailbox::Mailbox;
 use super::members::Members;
 use super::monotonic::Monotonic;
+use super::native::{self, NativeLink};
 use super::node::Node;
 use super::recorder;
 use super::registry::RegistrySync;
@@ -38,8 +39,8 @@ use super::routing::{self, News, Outlets, RouteUpdates, Routing};
 use super::signalling::{self, Membership, Signalling};
 use super::startup::{Adopted, OwnGround};
 use super::store::{Lock, Store};
+use super::tunnels::Context as TunnelContext;
 use super::tunnels::{self, CountOverride, TunnelDriver};
-use super::{native, tunnels::Context as TunnelContext};
 use crate::babel::{Forwarding, OriginCheck, Params};
 use crate::tunnel::{Params as TunnelParams, Service, Tunnels};
 
@@ -126,7 +127,7 @@ impl<'a> Foundation<'a> {
             warn!("{problem}");
         }
         kernel.shortcomings.extend(problems);
-        let links: Vec<_> = native.iter().map(|(link, (_, params))| (*link, *params)).collect();
+        let links: Vec<_> = native.values().map(|(_, native)| native.clone()).collect();
         let mut tasks = JoinSet::new();
 
         let own = kernel.ground.addresses.iter().copied().collect();
@@ -370,11 +371,14 @@ impl<'a> Foundation<'a> {
     }
 
     /// Tells the routing engine what is ours and which links were there before us.
-    async fn announce(&self, wires: &Wires, links: &[(LinkId, crate::babel::LinkParams)]) {
+    async fn announce(&self, wires: &Wires, links: &[NativeLink]) {
         let own = BabelRoute::to(self.papers.certificate.prefix);
         // The routing task runs already, and ends only with the daemon.
         let _ = wires.routing.0.send(routing::Command::Originate(own, Metric::ZERO)).await;
-        for (link, params) in links {
+        for NativeLink { link, params, authentication } in links {
+            // Keys first, so that it is never open.
+            let keys = routing::Command::Authenticate(*link, authentication.clone());
+            let _ = wires.routing.0.send(keys).await;
             let _ = wires.routing.0.send(routing::Command::LinkUp(*link, *params)).await;
         }
     }

@@ -26,7 +26,7 @@ use tokio::net::UdpSocket;
 /// The sockets of the links that are in use.
 #[derive(Debug)]
 pub(super) struct BabelSocket {
-    links: BTreeMap<LinkId, UdpSocket>,
+    links: BTreeMap<LinkId, (UdpSocket, Ipv6Addr)>,
     /// The link heard last: the others come first.
     last: LinkId,
 }
@@ -60,13 +60,14 @@ impl BabelSocket {
         Self { links: BTreeMap::new(), last: LinkId(0) }
     }
 
-    /// Opens UDP port 6696 on a link, afresh if it is open, and hears the group there.
+    /// Opens UDP port 6696 on a link, afresh if it is open, and hears the group there. What is sent
+    /// leaves from `address`, which a signature covers (RFC 8967 §4.1).
     ///
     /// # Errors
     /// Those of the socket calls; `AddrInUse` when another Babel program has the link.
-    pub(super) fn join(&mut self, link: LinkId) -> io::Result<()> {
+    pub(super) fn join(&mut self, link: LinkId, address: Ipv6Addr) -> io::Result<()> {
         self.leave(link);
-        self.links.insert(link, open(link)?);
+        self.links.insert(link, (open(link)?, address));
         Ok(())
     }
 
@@ -91,7 +92,7 @@ impl BabelSocket {
     /// The next datagram if one waits already.
     pub(super) fn try_receive(&mut self, buffer: &mut [u8]) -> Option<io::Result<Received>> {
         let (seen, unseen) = (..=self.last, (Excluded(self.last), Unbounded));
-        for (link, socket) in self.links.range(unseen).chain(self.links.range(seen)) {
+        for (link, (socket, _)) in self.links.range(unseen).chain(self.links.range(seen)) {
             match socket.try_io(Interest::READABLE, || receive_one(socket, *link, buffer)) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 result => {
@@ -105,7 +106,7 @@ impl BabelSocket {
 
     async fn readable(&self) -> io::Result<()> {
         poll_fn(|context| {
-            let ready = self.links.values().map(|socket| socket.poll_recv_ready(context));
+            let ready = self.links.values().map(|(socket, _)| socket.poll_recv_ready(context));
             // Every socket is asked, so that each wakes us.
             ready.fold(Poll::Pending, |all, one| if all.is_pending() { one } else { all })
         })
@@ -122,10 +123,10 @@ impl BabelSocket {
             Destination::Multicast => GROUP,
             Destination::Unicast(address) => address,
         };
-        let socket = self.links.get(&link).ok_or(io::ErrorKind::NotConnected)?;
+        let (socket, own) = self.links.get(&link).ok_or(io::ErrorKind::NotConnected)?;
         let target = SockaddrIn6::from(SocketAddrV6::new(address, PORT, 0, link.0));
         let info = libc::in6_pktinfo {
-            ipi6_addr: libc::in6_addr { s6_addr: Ipv6Addr::UNSPECIFIED.octets() },
+            ipi6_addr: libc::in6_addr { s6_addr: own.octets() },
             ipi6_ifindex: link.0,
         };
         let control = [ControlMessage::Ipv6PacketInfo(&info)];

@@ -9,6 +9,7 @@ mod echo;
 pub mod join;
 mod kernel_events;
 mod kernel_routes;
+mod mac_key;
 mod mailbox;
 mod members;
 mod monotonic;

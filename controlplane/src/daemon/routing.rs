@@ -23,8 +23,8 @@ use super::tally::LineBudget;
 use super::unopened::Unopened;
 use super::watchers::{Change, Watchers};
 use crate::babel::{
-    Babel, Event, Input, LinkParams, NeighbourView, Output, RouteState, RouteView, Target,
-    wire_time,
+    Authentication, Babel, Event, Input, LinkParams, NeighbourView, Output, RouteState, RouteView,
+    Target, wire_time,
 };
 
 /// What may be asked of the routing task.
@@ -32,6 +32,8 @@ use crate::babel::{
 pub(super) enum Command {
     /// Use a link.
     LinkUp(LinkId, LinkParams),
+    /// Sign and check its packets with these keys, or none.
+    Authenticate(LinkId, Option<Authentication>),
     /// Our IPv4 address on it is this now.
     LinkV4(LinkId, Option<Ipv4Addr>),
     /// Stop using it.
@@ -210,6 +212,9 @@ impl Routing {
     fn command(&mut self, command: Command) {
         match command {
             Command::LinkUp(link, params) => self.link_up(link, params),
+            Command::Authenticate(link, keys) => {
+                self.input(Input::Authentication { link, authentication: keys.as_ref() });
+            }
             Command::LinkV4(link, address) => {
                 self.unopened.set_v4(link, address);
                 self.input(Input::LinkV4 { link, address });
@@ -243,7 +248,7 @@ impl Routing {
     }
 
     fn link_up(&mut self, link: LinkId, params: LinkParams) {
-        match self.socket.join(link) {
+        match self.socket.join(link, params.address) {
             Ok(()) => {
                 self.unopened.remove(link);
                 self.input(Input::LinkUp { link, params });
@@ -261,7 +266,7 @@ impl Routing {
     /// Tries the links that could not be opened.
     fn open_again(&mut self) {
         for (link, params) in self.unopened.take() {
-            match self.socket.join(link) {
+            match self.socket.join(link, params.address) {
                 Ok(()) => {
                     info!(%link, "UDP port 6696 is open on this link now");
                     self.input(Input::LinkUp { link, params });
@@ -344,9 +349,9 @@ impl Routing {
 
     fn output(&mut self, output: Output) {
         match output {
-            Output::Send { link, to, mut packet } => {
-                packet.stamp(wire_time(self.clock.now()));
-                if let Err(error) = self.socket.send(link, to, &packet.bytes) {
+            Output::Send { link, to, packet } => {
+                let datagram = packet.seal(wire_time(self.clock.now()));
+                if let Err(error) = self.socket.send(link, to, &datagram) {
                     // A tunnel whose peer is not there yet says so; Hellos will find it.
                     self.count("send_error");
                     debug!(%link, %error, "sending a Babel packet failed");

@@ -11,3 +11,4 @@ mod node;
 mod ownership;
 mod routes;
 mod tunnels;
+mod writer;

@@ -168,7 +168,7 @@ fn ten_thousand_routes_are_a_matter_of_milliseconds() {
 }
 
 #[test]
-fn all_of_ours_are_removed_at_one_go_and_nothing_else() {
+fn what_a_writer_wrote_is_removed_and_nothing_else() {
     let a = Node::start(36);
     let link = wire(&a);
     let (data, _) = a.open();
@@ -176,20 +176,22 @@ fn all_of_ours_are_removed_at_one_go_and_nothing_else() {
         .map(|n| key(&format!("fd00:7::{n:x}/128"), None))
         .chain([key("::/0", Some("fd00::/48")), key("10.5.0.0/16", None)])
         .collect();
-    a.route(
-        &data,
-        keys.iter().map(|key| RouteChange::Replace(*key, via(link, "fe80::1"))).collect(),
-    );
+    let (router, written) = (data.router(), keys.clone());
+    let mut writer = a.run(move || async move {
+        let mut writer = router.writer().unwrap();
+        let wanted = written.into_iter().map(|key| (key, Some(via(link, "fe80::1"))));
+        assert!(writer.write(wanted.collect()).await.is_empty());
+        writer
+    });
+    let ours = || a.sh("ip -6 route show proto 42") + &a.sh("ip -4 route show proto 42");
+    assert_eq!(ours().lines().count(), keys.len());
     a.sh("ip route add fd00:7::1/128 dev d0 proto static metric 7");
     a.sh("ip route add fd00:8::1/128 dev d0 proto 42 metric 6326");
-    let router = data.router();
     a.run(move || async move {
-        // One that is not there does no harm.
-        let absent = key("fd00:9::/64", None);
-        router.remove_all(keys.into_iter().chain([absent])).await.unwrap();
+        let wanted = keys.into_iter().map(|key| (key, None));
+        assert!(writer.write(wanted.collect()).await.is_empty());
     });
-    let left = a.sh("ip -6 route show proto 42") + &a.sh("ip -4 route show proto 42");
-    assert_eq!(left.lines().count(), 1, "what was not named stays: {left}");
+    assert_eq!(ours().lines().count(), 1, "what it did not write stays: {}", ours());
     assert!(a.sh("ip -6 route show proto static").contains("fd00:7::1"));
 }
 

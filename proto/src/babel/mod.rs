@@ -7,6 +7,8 @@
 mod address;
 mod cursor;
 mod error;
+mod mac;
+mod mac_tlv;
 mod packet;
 mod parser_state;
 mod reader;
@@ -25,7 +27,9 @@ use crate::router_id::RouterId;
 use crate::seqno::Seqno;
 
 pub use error::{PacketError, TlvError};
-pub use packet::Packet;
+pub use mac::{MacAlgorithm, MacError, MacKey, MacKeyError, PseudoHeader, mac_room, verify};
+pub use mac_tlv::{GREATEST_INDEX, GREATEST_NONCE, MacTlv, PACKET_COUNTER_ROOM, mac_tlvs};
+pub use packet::{Packet, Signing};
 pub use reader::{Reader, read};
 pub use writer::{Full, GREATEST_LIMIT, LEAST_LIMIT, Writer};
 

@@ -25,7 +25,8 @@ pub fn read(datagram: &[u8], source: Ipv6Addr) -> Result<Reader<'_>, PacketError
 }
 
 /// The TLVs of a packet, in their order. A refused TLV is an error and the rest still follows,
-/// except after [`TlvError::Overrun`]. Padding and TLVs of unknown type yield nothing.
+/// except after [`TlvError::Overrun`]. Padding, TLVs of MAC authentication and of unknown type yield
+/// nothing.
 ///
 /// A retraction comes without router-id and next hop, whatever was in force (RFC 8966 §4.6.9).
 #[derive(Clone, Debug)]
@@ -61,6 +62,11 @@ impl<'a> Reader<'a> {
     fn tlv(&mut self, kind: u8, body: Cursor<'_>) -> Result<Option<Tlv>, TlvError> {
         match kind {
             tlv_type::PAD1 | tlv_type::PAD_N => Ok(None),
+            // Read ahead of all others, see `mac_tlvs` (RFC 8967 §4.3).
+            tlv_type::MAC
+            | tlv_type::PACKET_COUNTER
+            | tlv_type::CHALLENGE_REQUEST
+            | tlv_type::CHALLENGE_REPLY => Ok(None),
             tlv_type::ACK_REQUEST => ack_request(body).map(Some),
             tlv_type::ACK => ack(body).map(Some),
             tlv_type::HELLO => hello(body).map(Some),

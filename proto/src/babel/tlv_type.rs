@@ -11,7 +11,11 @@ pub(super) const NEXT_HOP: u8 = 7;
 pub(super) const UPDATE: u8 = 8;
 pub(super) const ROUTE_REQUEST: u8 = 9;
 pub(super) const SEQNO_REQUEST: u8 = 10;
-// 16 to 19 are the TLVs of RFC 8967: MAC (in the trailer only), PC, Challenge Request and Reply.
+/// MAC authentication (RFC 8967 §8). A MAC stands in the trailer and counts for nothing in the body.
+pub(super) const MAC: u8 = 16;
+pub(super) const PACKET_COUNTER: u8 = 17;
+pub(super) const CHALLENGE_REQUEST: u8 = 18;
+pub(super) const CHALLENGE_REPLY: u8 = 19;
 
 /// Sub-TLVs: Timestamp (RFC 9616) and Source Prefix (RFC 9079). [`PAD1`] and [`PAD_N`] are the same.
 pub(super) const SUB_TIMESTAMP: u8 = 3;

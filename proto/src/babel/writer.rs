@@ -18,6 +18,8 @@ use crate::router_id::RouterId;
 pub const LEAST_LIMIT: usize = 512;
 /// The most a limit can be: the largest UDP payload over IPv6.
 pub const GREATEST_LIMIT: usize = 65_527;
+/// The most that can be left free: a packet counter and eight MACs (RFC 8967).
+const GREATEST_ROOM: usize = 286;
 
 /// Packs TLVs into one datagram after the other.
 #[derive(Clone, Debug)]
@@ -53,6 +55,13 @@ impl Writer {
             state: ParserState::new(source),
             unencodable: 0,
         }
+    }
+
+    /// Leaves `octets` of each datagram free for what is added to it later: at most 286, so that any
+    /// one TLV still fits.
+    #[must_use]
+    pub fn leaving(self, octets: usize) -> Self {
+        Self { limit: self.limit.saturating_sub(octets).max(LEAST_LIMIT - GREATEST_ROOM), ..self }
     }
 
     /// Adds a TLV and the Router-Id and Next Hop TLVs it needs, or changes nothing.
@@ -112,7 +121,7 @@ impl Writer {
         self.state = ParserState::new(self.source);
         let mut bytes = std::mem::take(&mut self.bytes);
         set_body_length(&mut bytes);
-        Some(Packet { bytes, stamps: std::mem::take(&mut self.stamps) })
+        Some(Packet { bytes, stamps: std::mem::take(&mut self.stamps), signing: None })
     }
 
     fn write(&mut self, tlv: &Tlv) -> Result<(), Unencodable> {

@@ -360,10 +360,10 @@ impl Simulation {
         }
     }
 
-    fn send(&mut self, node: usize, by: LinkId, to: Destination, mut packet: Packet) {
+    fn send(&mut self, node: usize, by: LinkId, to: Destination, packet: Packet) {
         // The clock of RFC 9616 wraps; any origin will do.
-        packet.stamp(u32::try_from(self.now.0 & u64::from(u32::MAX)).expect("masked"));
-        let bytes = Rc::new(packet.bytes);
+        let micros = u32::try_from(self.now.0 & u64::from(u32::MAX)).expect("masked");
+        let bytes = Rc::new(packet.seal(micros));
         let Some(wire) = self.wires.get_mut(by.0 as usize) else { return };
         self.count.packets += 1;
         self.count.octets += bytes.len() as u64;

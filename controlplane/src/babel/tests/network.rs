@@ -13,7 +13,9 @@ use sixwire_proto::seed::Seed;
 use sixwire_proto::seqno::Seqno;
 use sixwire_proto::time::Instant;
 
-use super::super::{Babel, Event, Input, LinkParams, Output, Params, Target, wire_time};
+use super::super::{
+    Authentication, Babel, Event, Input, LinkParams, Output, Params, Target, wire_time,
+};
 
 /// A network of numbered nodes; node `n` owns `fd00:0:0:n::/64`.
 pub(crate) struct Network {
@@ -29,6 +31,10 @@ pub(crate) struct Network {
     /// Every output of every node.
     pub(crate) trace: String,
     params: fn(Params) -> Params,
+    /// What the wires that come up from now on are signed with.
+    pub(crate) authentication: Option<Authentication>,
+    /// Everything that arrived, if anybody listens.
+    pub(crate) tap: Option<Vec<Arrival>>,
     link_params: fn(LinkParams) -> LinkParams,
     pub(crate) kernels: Kernels,
 }
@@ -61,6 +67,8 @@ pub(crate) struct Node {
 pub(crate) struct Wire {
     ends: Vec<usize>,
     pub(crate) delay: Duration,
+    /// By how much packets may overtake each other.
+    pub(crate) jitter: Duration,
     /// Packets lost, in a hundred.
     pub(crate) loss: usize,
     /// A cut wire loses everything, and nobody is told.
@@ -76,12 +84,13 @@ pub(crate) enum Cut {
     Silent,
 }
 
-struct Arrival {
-    node: usize,
-    link: LinkId,
-    source: Ipv6Addr,
-    destination: Destination,
-    bytes: Vec<u8>,
+#[derive(Clone, Debug)]
+pub(crate) struct Arrival {
+    pub(crate) node: usize,
+    pub(crate) link: LinkId,
+    pub(crate) source: Ipv6Addr,
+    pub(crate) destination: Destination,
+    pub(crate) bytes: Vec<u8>,
 }
 
 pub(crate) fn id(node: usize) -> RouterId {
@@ -110,6 +119,8 @@ impl Network {
             probes: 0,
             trace: String::new(),
             params,
+            authentication: None,
+            tap: None,
             link_params: |params| params,
             kernels: Kernels::Silent,
         }
@@ -179,6 +190,7 @@ impl Network {
         self.wires.push(Wire {
             ends: ends.to_vec(),
             delay: Duration::from_millis(1),
+            jitter: Duration::ZERO,
             loss: 0,
             cut: Cut::Whole,
             octets: 0,
@@ -210,7 +222,16 @@ impl Network {
 
     fn link_up(&mut self, node: usize, wire: usize) {
         let params = (self.link_params)(LinkParams::wired(id(node).link_local()));
+        if let Some(authentication) = self.authentication.clone() {
+            self.rekey(node, wire, &authentication);
+        }
         self.input(node, Input::LinkUp { link: link(wire), params });
+    }
+
+    /// Gives one end of a wire other keys.
+    pub(crate) fn rekey(&mut self, node: usize, wire: usize, authentication: &Authentication) {
+        let authentication = Some(authentication);
+        self.input(node, Input::Authentication { link: link(wire), authentication });
     }
 
     /// Cuts a wire, and tells both ends.
@@ -272,9 +293,8 @@ impl Network {
 
     fn carry_out(&mut self, node: usize, output: Output) {
         match output {
-            Output::Send { link, to, mut packet } => {
-                packet.stamp(wire_time(self.now));
-                self.send(node, link, to, &packet.bytes);
+            Output::Send { link, to, packet } => {
+                self.send(node, link, to, &packet.seal(wire_time(self.now)));
             }
             Output::Route { route, target, .. } => {
                 match target {
@@ -322,7 +342,10 @@ impl Network {
             if !meant || wire.cut == Cut::Silent || self.seed.below(100) < wire.loss {
                 continue;
             }
-            let at = self.now + wire.delay;
+            let mut at = self.now + wire.delay;
+            if !wire.jitter.is_zero() {
+                at += self.seed.between(Duration::ZERO, wire.jitter);
+            }
             let source = id(node).link_local();
             let arrival =
                 Arrival { node: end, link, source, destination: to, bytes: bytes.to_vec() };
@@ -345,18 +368,26 @@ impl Network {
         {
             self.now = self.now.max(at);
             let (_, arrival) = self.in_transit.pop_first().unwrap();
-            let Arrival { node, link, source, destination, bytes } = arrival;
-            self.input(
-                node,
-                match bytes[..] {
-                    [] => Input::Answered { link, neighbour: source },
-                    _ => Input::Packet { link, source, destination, bytes: &bytes },
-                },
-            );
+            self.deliver(&arrival);
+            if let Some(tap) = &mut self.tap
+                && !arrival.bytes.is_empty()
+            {
+                tap.push(arrival);
+            }
         } else if let Some((at, node)) = deadline {
             self.now = self.now.max(at);
             self.input(node, Input::Deadline);
         }
+    }
+
+    /// Hands a datagram to the node it is for.
+    pub(crate) fn deliver(&mut self, arrival: &Arrival) {
+        let Arrival { node, link, source, destination, ref bytes } = *arrival;
+        let input = match bytes[..] {
+            [] => Input::Answered { link, neighbour: source },
+            _ => Input::Packet { link, source, destination, bytes },
+        };
+        self.input(node, input);
     }
 
     fn next(&self) -> Option<Instant> {

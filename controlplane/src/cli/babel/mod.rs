@@ -1,5 +1,6 @@
 //! `sixwire babel`: the routing engine alone.
 
+mod counters;
 mod monitor;
 mod neighbours;
 mod routes;
@@ -20,6 +21,8 @@ pub(super) enum Command {
     Neighbours(Question),
     /// All routes, the selected and the others
     Routes(Question),
+    /// What was done and what was dropped, since the start
+    Counters(Question),
     /// What there is, then every change of neighbours and selected routes
     Monitor(Question),
 }
@@ -39,12 +42,14 @@ pub(super) struct Question {
 pub(super) fn run(file: Option<&Path>, command: Command) -> anyhow::Result<()> {
     match command {
         Command::Run(keys) => {
-            let config = Config::load(file, *keys)?;
+            let load = || Config::load(file, Keys::clone(&keys));
+            let config = load()?;
             log::start(config.log);
-            standalone::run(&config)
+            standalone::run(&config, &load)
         }
         Command::Neighbours(question) => neighbours::run(&question),
         Command::Routes(question) => routes::run(&question),
+        Command::Counters(question) => counters::run(&question),
         Command::Monitor(question) => monitor::run(&question),
     }
 }

@@ -18,7 +18,7 @@ pub(super) fn run(question: &Question) -> anyhow::Result<()> {
     })
 }
 
-const COLUMNS: [Column; 9] = [
+const COLUMNS: [Column; 10] = [
     Column::Text("INTERFACE"),
     Column::Text("ADDRESS"),
     Column::Number("COST"),
@@ -28,6 +28,7 @@ const COLUMNS: [Column; 9] = [
     Column::Number("RTT"),
     Column::Number("HELLOS"),
     Column::Number("ROUTES"),
+    Column::Text("AUTHENTICATED"),
 ];
 
 fn text(report: &NeighboursReport) -> String {
@@ -48,6 +49,7 @@ fn row(neighbour: &NeighbourReport) -> Vec<String> {
         or_dash(neighbour.rtt_ms.map(|rtt| format!("{rtt:.1}ms"))),
         format!("{:04x}", neighbour.hellos),
         neighbour.routes.to_string(),
+        or_dash(neighbour.authenticated.map(|yes| if yes { "yes" } else { "no" })),
     ]
 }
 
@@ -68,6 +70,7 @@ mod tests {
             rtt_cost: 150,
             hellos: 0xffff,
             routes: 3,
+            authenticated: Some(true),
         };
         let silent = NeighbourReport {
             interface: "eth0".to_owned(),
@@ -77,12 +80,13 @@ mod tests {
             rtt_cost: 0,
             hellos: 1,
             routes: 0,
+            authenticated: None,
             ..tunnel.clone()
         };
         let expected = "\
-INTERFACE  ADDRESS  COST  RXCOST  TXCOST  RTTCOST     RTT  HELLOS  ROUTES
-wg0        fe80::1   246      96      96      150  85.0ms    ffff       3
-eth0       fe80::1     -      96       -        0       -    0001       0
+INTERFACE  ADDRESS  COST  RXCOST  TXCOST  RTTCOST     RTT  HELLOS  ROUTES  AUTHENTICATED
+wg0        fe80::1   246      96      96      150  85.0ms    ffff       3  yes
+eth0       fe80::1     -      96       -        0       -    0001       0  -
 ";
         let report = NeighboursReport { schema: Schema, neighbours: vec![tunnel, silent] };
         assert_eq!(text(&report), expected);

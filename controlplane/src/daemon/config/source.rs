@@ -60,10 +60,12 @@ impl Source {
         DeTable::parse(&self.text).ok()
     }
 
-    /// The line around `offset`, for errors that no key can be named for.
+    /// The line around `offset`, for errors that no key can be named for. What is said to be a value may
+    /// be a secret.
     fn line(&self, offset: usize) -> &str {
         let start = self.text[..offset].rfind('\n').map_or(0, |end| end + 1);
-        self.text[start..].lines().next().unwrap_or_default().trim()
+        let line = self.text[start..].lines().next().unwrap_or_default().trim();
+        if line.starts_with("value") { "value" } else { line }
     }
 
     fn at(&self, offset: usize, problem: String) -> ConfigError {

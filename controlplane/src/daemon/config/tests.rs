@@ -80,6 +80,18 @@ fn every_key_of_the_file_arrives() {
 }
 
 #[test]
+fn keys_of_an_interface_are_named_by_file_and_never_by_value() {
+    let interface = "[[babel.interface]]\nname = \"eth0\"\naccept_unauthenticated = true\n";
+    let file = "keys = [{ algorithm = \"blake2s128\", file = \"/k\" }]\n";
+    let config = load(&[interface, file].concat(), Keys::default()).unwrap();
+    let [eth0] = &config.babel.interfaces[..] else { panic!("{config:?}") };
+    assert_eq!((eth0.keys.len(), eth0.accept_unauthenticated), (1, true));
+    assert_eq!(eth0.keys[0].file, Path::new("/k"));
+    let value = "keys = [{ algorithm = \"blake2s128\", value = \"00\" }]\n";
+    assert!(load(&[interface, value].concat(), Keys::default()).is_err());
+}
+
+#[test]
 fn every_flag_says_the_same_as_its_key() {
     let mut from_flags = flags(&[
         "--wireguard=embedded",

@@ -10,6 +10,8 @@ use serde::{Deserialize, Deserializer, de};
 use sixwire_proto::metric::Cost;
 use sixwire_proto::prefix::Prefix;
 
+use crate::daemon::mac_key::KeyFile;
+
 /// What is wrong with a value, and what is allowed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -99,6 +101,12 @@ pub struct BabelInterface {
     /// Cost of its links.
     #[serde(default = "default_cost", deserialize_with = "link_cost")]
     pub cost: Cost,
+    /// Keys that packets there are signed and checked with.
+    #[serde(default)]
+    pub keys: Vec<KeyFile>,
+    /// Takes packets that no key has signed, while keys are being rolled out.
+    #[serde(default)]
+    pub accept_unauthenticated: bool,
     /// Prefixes that routers without a certificate may announce there, and what lies inside.
     #[serde(default)]
     pub accept: Vec<Prefix>,
@@ -305,7 +313,13 @@ impl FromStr for BabelInterface {
             Some((name, cost)) => (name, Count::<1, 65534>::from_str(cost)?.0),
             None => (text, Self::DEFAULT_COST.0),
         };
-        Ok(Self { name: name.parse()?, cost: Cost(cost), accept: Vec::new() })
+        Ok(Self {
+            name: name.parse()?,
+            cost: Cost(cost),
+            keys: Vec::new(),
+            accept_unauthenticated: false,
+            accept: Vec::new(),
+        })
     }
 }
 

@@ -24,7 +24,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::report::{ChangeReport, NeighboursReport, RoutesReport};
+use super::report::{ChangeReport, CountersReport, NeighboursReport, RoutesReport};
 use crate::daemon::api::Schema;
 use crate::daemon::routing::Command;
 
@@ -36,6 +36,8 @@ pub enum Request {
     Neighbours,
     /// A [`RoutesReport`].
     Routes,
+    /// A [`CountersReport`].
+    Counters,
     /// A [`ChangeReport`] for all that is there, then one for each change.
     Monitor,
 }
@@ -137,13 +139,23 @@ async fn read_request(stream: &mut UnixStream) -> Result<Request, String> {
 }
 
 async fn answer(request: Request, commands: &mpsc::Sender<Command>) -> Option<Vec<u8>> {
-    let (reply, replied) = oneshot::channel();
-    commands.send(Command::Table(reply)).await.ok()?;
-    let table = replied.await.ok()?;
     Some(match request {
-        Request::Neighbours => line(&NeighboursReport::of(table)),
-        Request::Routes | Request::Monitor => line(&RoutesReport::of(table)),
+        Request::Counters => line(&CountersReport::of(put(Command::View, commands).await?)),
+        Request::Neighbours => line(&NeighboursReport::of(put(Command::Table, commands).await?)),
+        Request::Routes | Request::Monitor => {
+            line(&RoutesReport::of(put(Command::Table, commands).await?))
+        }
     })
+}
+
+/// Puts a question to the routing task; `None` if it is stopping.
+async fn put<T>(
+    question: fn(oneshot::Sender<T>) -> Command,
+    commands: &mpsc::Sender<Command>,
+) -> Option<T> {
+    let (reply, replied) = oneshot::channel();
+    commands.send(question(reply)).await.ok()?;
+    replied.await.ok()
 }
 
 async fn monitor(mut stream: UnixStream, commands: &mpsc::Sender<Command>) {

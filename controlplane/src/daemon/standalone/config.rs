@@ -1,5 +1,6 @@
 //! What a routing engine alone is told: a TOML file and flags. A flag beats the file.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -12,8 +13,10 @@ use sixwire_proto::router_id::RouterId;
 
 use super::announced::Announced;
 use super::filter::{FilterRule, MOST_FILTERS};
+use super::keys::{NamedKey, require_secret, resolve};
 use super::link_options::{LinkKeys, LinkOptions, Profile, Quality, RttBound};
 use super::redistribution::Redistribute;
+use crate::babel::{Authentication, Unauthenticated};
 use crate::daemon::config::source::Source;
 use crate::daemon::config::{ConfigError, Count, Log, LogKeys, Period, Rule, Table};
 
@@ -26,6 +29,10 @@ pub struct Keys {
     #[serde(rename = "interface")]
     #[arg(short, long = "interface", value_name = "NAME[=COST,KEY=VALUE]")]
     pub interfaces: Option<Vec<Interface>>,
+    /// Keys that sign and check packets; in the file only.
+    #[serde(rename = "key")]
+    #[arg(skip)]
+    pub keys: Option<Vec<NamedKey>>,
     /// Announce this prefix, or `PREFIX from SOURCE-PREFIX`
     #[arg(long, value_name = "PREFIX")]
     pub announce: Option<Vec<Announced>>,
@@ -90,6 +97,10 @@ pub struct Interface {
     pub name: IfName,
     /// How it is used.
     pub options: LinkOptions,
+    /// Ids of the keys that its packets are signed with.
+    pub keys: Vec<String>,
+    /// What is done with packets that none of them has signed.
+    pub unauthenticated: Unauthenticated,
 }
 
 #[derive(Deserialize)]
@@ -101,6 +112,10 @@ struct RawInterface {
     rtt_min: Option<RttBound>,
     rtt_max: Option<RttBound>,
     rtt_penalty: Option<Count<0, 65_534>>,
+    #[serde(default)]
+    keys: Vec<String>,
+    #[serde(default)]
+    accept_unauthenticated: bool,
 }
 
 /// The settings, checked.
@@ -108,6 +123,8 @@ struct RawInterface {
 pub struct Config {
     /// Interfaces to run on.
     pub interfaces: Vec<Interface>,
+    /// What packets of an interface are signed and checked with.
+    pub authentication: BTreeMap<IfName, Authentication>,
     /// Prefixes of our own.
     pub announce: Vec<Announced>,
     /// Kernel routes to announce.
@@ -147,7 +164,11 @@ impl Config {
     /// [`ConfigError`], which names file, line and key.
     pub fn load(file: Option<&Path>, over: Keys) -> Result<Self, ConfigError> {
         let below = match file {
-            Some(named) => Source::read(named)?.keys()?,
+            Some(named) => {
+                let keys: Keys = Source::read(named)?.keys()?;
+                require_secret(named, keys.keys.as_deref().unwrap_or_default())?;
+                keys
+            }
             None => Keys::default(),
         };
         Self::check(over.or(below)).map_err(ConfigError::from)
@@ -163,6 +184,7 @@ impl Config {
                 return Err(Rule::new("interface", format!("{} is listed twice", interface.name)));
             }
         }
+        let authentication = resolve(&keys.keys.unwrap_or_default(), &interfaces)?;
         let filters = keys.filters.unwrap_or_default();
         check_filters(&filters, &interfaces)?;
         let preferred_source = keys.preferred_source.unwrap_or_default();
@@ -181,6 +203,7 @@ impl Config {
         }
         Ok(Self {
             interfaces,
+            authentication,
             announce: keys.announce.unwrap_or_default(),
             redistribute: keys.redistribute.unwrap_or_default(),
             filters,
@@ -220,6 +243,7 @@ impl Keys {
     fn or(self, below: Self) -> Self {
         Self {
             interfaces: self.interfaces.or(below.interfaces),
+            keys: self.keys.or(below.keys),
             announce: self.announce.or(below.announce),
             redistribute: self.redistribute.or(below.redistribute),
             filters: self.filters.or(below.filters),
@@ -250,7 +274,12 @@ impl FromStr for Interface {
         let name = name
             .parse()
             .map_err(|error: sixwire_dataplane::model::IfNameError| error.to_string())?;
-        Ok(Self { name, options: keys.check()? })
+        Ok(Self {
+            name,
+            options: keys.check()?,
+            keys: Vec::new(),
+            unauthenticated: Unauthenticated::Refuse,
+        })
     }
 }
 
@@ -258,9 +287,13 @@ impl TryFrom<RawInterface> for Interface {
     type Error = String;
 
     fn try_from(raw: RawInterface) -> Result<Self, String> {
-        let RawInterface { name, cost, quality, rtt_min, rtt_max, rtt_penalty } = raw;
-        let keys = LinkKeys { cost, quality, rtt_min, rtt_max, rtt_penalty };
-        Ok(Self { name, options: keys.check()? })
+        let RawInterface { name, cost, quality, rtt_min, rtt_max, rtt_penalty, .. } = raw;
+        let link = LinkKeys { cost, quality, rtt_min, rtt_max, rtt_penalty };
+        let unauthenticated = match raw.accept_unauthenticated {
+            true => Unauthenticated::Accept,
+            false => Unauthenticated::Refuse,
+        };
+        Ok(Self { name, options: link.check()?, keys: raw.keys, unauthenticated })
     }
 }
 

@@ -6,13 +6,13 @@ use std::time::Duration;
 use sixwire_dataplane::model::IfName;
 use sixwire_dataplane::{Events, KernelEvent, Router};
 use sixwire_proto::link::LinkId;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::filter::{FilterRule, tag};
 use super::link_options::LinkOptions;
-use crate::babel::{LinkParams, LinkStart};
+use crate::babel::{Authentication, LinkParams, LinkStart};
 use crate::daemon::kernel_routes::Drift;
 use crate::daemon::mailbox::Mailbox;
 use crate::daemon::routing::Command;
@@ -27,6 +27,8 @@ pub(super) struct Links {
     pub(super) wanted: BTreeMap<IfName, LinkOptions>,
     /// Rules that may name interfaces.
     pub(super) filters: Vec<FilterRule>,
+    /// What they are authenticated with; may change.
+    pub(super) authentication: watch::Receiver<Keyring>,
     /// Those in use.
     pub(super) used: BTreeMap<IfName, (LinkId, LinkParams)>,
     /// Whom it tells of interfaces.
@@ -34,6 +36,9 @@ pub(super) struct Links {
     /// Whom it tells of routes that somebody removed.
     pub(super) drift: Mailbox<Drift>,
 }
+
+/// The keys of the interfaces that have some.
+pub(super) type Keyring = BTreeMap<IfName, Authentication>;
 
 /// What events ask for.
 #[derive(Default)]
@@ -88,14 +93,39 @@ impl Links {
         if let Some((link, _)) = before {
             self.used.remove(&name);
             let _ = self.routing.send(Command::LinkDown(link)).await;
+            let _ = self.routing.send(Command::Authenticate(link, None)).await;
         }
         match now {
             Some((link, params)) => {
                 info!(interface = %name, %link, address = %params.address, "using an interface");
+                self.authenticate(&name, link).await;
                 self.used.insert(name, (link, params));
                 let _ = self.routing.send(Command::LinkUp(link, params)).await;
             }
             None => info!(interface = %name, "an interface cannot be used any more"),
+        }
+    }
+
+    /// Tells the keys of an interface: before it is used, so that it is never open.
+    async fn authenticate(&self, name: &IfName, link: LinkId) {
+        let keys = self.authentication.borrow().get(name).cloned();
+        let _ = self.routing.send(Command::Authenticate(link, keys)).await;
+    }
+
+    async fn authenticate_all(&mut self) {
+        self.authentication.mark_unchanged();
+        for (name, (link, _)) in &self.used {
+            self.authenticate(name, *link).await;
+        }
+    }
+
+    /// The next event; keys that change meanwhile are told.
+    async fn next_event(&mut self) -> Option<KernelEvent> {
+        loop {
+            tokio::select! {
+                event = self.events.next() => return event,
+                Ok(()) = self.authentication.changed() => self.authenticate_all().await,
+            }
         }
     }
 
@@ -105,7 +135,7 @@ impl Links {
             warn!(interface = %name, "waiting for an interface: it is not there, not up, or has no \
                                       link-local address yet");
         }
-        while let Some(event) = self.events.next().await {
+        while let Some(event) = self.next_event().await {
             let mut asked = Asked::default();
             self.note(event, &mut asked);
             // What has happened already is one change.

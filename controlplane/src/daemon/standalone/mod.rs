@@ -6,6 +6,7 @@ pub mod api;
 mod config;
 mod filter;
 mod identity;
+mod keys;
 mod link_options;
 mod links;
 mod lock;
@@ -25,10 +26,11 @@ use sixwire_proto::babel::RouteKey as BabelRoute;
 use sixwire_proto::link::LinkId;
 use sixwire_proto::metric::Metric;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tracing::{info, warn};
 
+use super::config::ConfigError;
 use super::kernel_routes::{Drift, KernelRoutes};
 use super::mailbox::Mailbox;
 use super::monotonic::Monotonic;
@@ -41,19 +43,23 @@ pub use config::{Config, Interface, Keys};
 use filter::BySource;
 pub use filter::{FilterRule, Source};
 use identity::Identity;
-use links::Links;
+pub use keys::NamedKey;
+use links::{Keyring, Links};
 use lock::{StateLock, TableLock};
 use redistribution::Redistribution;
 pub use redistribution::{Protocol, Redistribute};
 
 /// Runs a routing engine until SIGTERM or SIGINT, then retracts its routes and removes them from the
-/// kernel.
+/// kernel. At SIGHUP its keys are read again, with `reload`.
 ///
 /// # Errors
 /// What keeps it from running, and what to do about it.
-pub fn run(config: &Config) -> anyhow::Result<()> {
+pub fn run(
+    config: &Config,
+    reload: &dyn Fn() -> Result<Config, ConfigError>,
+) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async { Engine::start(config).await?.run().await })
+    runtime.block_on(async { Engine::start(config).await?.run(reload).await })
 }
 
 /// A routing engine whose tasks run.
@@ -61,6 +67,8 @@ struct Engine {
     commands: mpsc::Sender<Command>,
     /// Each returns its name when it ends, which none does by itself.
     tasks: JoinSet<&'static str>,
+    /// Keys of the interfaces.
+    keyring: watch::Sender<Keyring>,
     /// Ends, with the routes cleared, when its other end is dropped.
     writer: (oneshot::Sender<()>, JoinHandle<()>),
     _pid_file: Option<PidFile>,
@@ -99,7 +107,8 @@ impl Engine {
             // The routing task ends only with everything else.
             let _ = commands.send(Command::Originate(*route, Metric::ZERO)).await;
         }
-        let mut links = links(config, (router.clone(), events), (&commands, &mail));
+        let keyring = watch::Sender::new(config.authentication.clone());
+        let mut links = links(config, (router.clone(), events), (&commands, &mail), &keyring);
         links.look(start).await;
         spawn(&mut tasks, "interface", links.run());
         if !config.redistribute.is_empty() {
@@ -110,19 +119,24 @@ impl Engine {
             let commands = commands.clone();
             spawn(&mut tasks, "local API", async move { server.serve(commands).await });
         }
-        Ok(Self { commands, tasks, writer, _pid_file: pid_file, _locks: locks })
+        Ok(Self { commands, tasks, keyring, writer, _pid_file: pid_file, _locks: locks })
     }
 
-    async fn run(mut self) -> anyhow::Result<()> {
+    async fn run(mut self, reload: &dyn Fn() -> Result<Config, ConfigError>) -> anyhow::Result<()> {
+        let mut hangup = signal(SignalKind::hangup())?;
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let outcome = tokio::select! {
-            Some(ended) = self.tasks.join_next() => {
-                let task = ended.context("a task of the routing engine failed")?;
-                Err(anyhow::anyhow!("the {task} task of the routing engine ended by itself"))
+        let outcome = loop {
+            tokio::select! {
+                Some(ended) = self.tasks.join_next() => {
+                    let task = ended.context("a task of the routing engine failed")?;
+                    let ended = format!("the {task} task of the routing engine ended by itself");
+                    break Err(anyhow::anyhow!(ended));
+                }
+                _ = terminate.recv() => break Ok(()),
+                _ = interrupt.recv() => break Ok(()),
+                _ = hangup.recv() => self.rekey(reload()),
             }
-            _ = terminate.recv() => Ok(()),
-            _ = interrupt.recv() => Ok(()),
         };
         info!("stopping: retracting routes");
         let (done, retracted) = oneshot::channel();
@@ -134,6 +148,18 @@ impl Engine {
         drop(end);
         cleared.await.context("the kernel's routes were not removed")?;
         outcome
+    }
+
+    /// Uses other keys from now on; all else holds until a restart.
+    fn rekey(&self, read: Result<Config, ConfigError>) {
+        match read {
+            Ok(config) => {
+                let interfaces = config.authentication.len();
+                info!(interfaces, "keys were read again; other settings need a restart");
+                self.keyring.send_replace(config.authentication);
+            }
+            Err(error) => warn!(%error, "keys were not read again, the old ones hold"),
+        }
     }
 }
 
@@ -208,12 +234,14 @@ fn links(
     config: &Config,
     (router, events): (Router, Events),
     (commands, mail): (&mpsc::Sender<Command>, &Mail),
+    keyring: &watch::Sender<Keyring>,
 ) -> Links {
     Links {
         router,
         events,
         wanted: config.interfaces.iter().map(|one| (one.name.clone(), one.options)).collect(),
         filters: config.filters.clone(),
+        authentication: keyring.subscribe(),
         used: BTreeMap::new(),
         routing: commands.clone(),
         drift: mail.drift.clone(),

@@ -1,6 +1,7 @@
 //! What a routing engine tells: fields are added, never changed; a change of meaning is another
 //! schema.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 
 use nix::net::if_::if_indextoname;
@@ -11,7 +12,7 @@ use sixwire_proto::prefix::Prefix;
 use sixwire_proto::router_id::RouterId;
 use sixwire_proto::seqno::Seqno;
 
-use crate::babel::{NeighbourView, RouteState, RouteView};
+use crate::babel::{Authenticity, NeighbourView, RouteState, RouteView};
 use crate::daemon::api::Schema;
 use crate::daemon::routing::{Table, View};
 use crate::daemon::watchers::{Change, Kind};
@@ -48,6 +49,18 @@ pub struct NeighbourReport {
     pub hellos: u16,
     /// How many routes it announces.
     pub routes: usize,
+    /// Whether it has proven to have a key; `null` where no key is needed.
+    #[serde(default)]
+    pub authenticated: Option<bool>,
+}
+
+/// What was done and what was dropped since the start; what never happened is left out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CountersReport {
+    /// Version of the report.
+    pub schema: Schema,
+    /// How often, by label.
+    pub counters: BTreeMap<String, u64>,
 }
 
 /// Every route, the selected and the others.
@@ -132,6 +145,12 @@ impl NeighboursReport {
     }
 }
 
+impl CountersReport {
+    pub(super) fn of(view: View) -> Self {
+        Self { schema: Schema, counters: view.counters.into_iter().collect() }
+    }
+}
+
 impl RoutesReport {
     pub(super) fn of(table: Table) -> Self {
         Self { schema: Schema, routes: table.routes.into_iter().map(route).collect() }
@@ -187,6 +206,11 @@ fn neighbour(view: NeighbourView) -> NeighbourReport {
         rtt_cost: view.rtt_cost.0,
         hellos: view.multicast.heard,
         routes: view.routes,
+        authenticated: match view.authenticity {
+            Authenticity::Unneeded => None,
+            Authenticity::Authenticated => Some(true),
+            Authenticity::Unauthenticated => Some(false),
+        },
     }
 }
 

@@ -92,7 +92,7 @@ fn padding_and_unknown_tlvs_yield_nothing_and_the_unknown_are_counted() {
     let bytes = datagram(&[
         vec![0, 0],
         tlv(1, &[&[7, 7, 7]]),
-        tlv(17, &[&MANDATORY]),
+        tlv(20, &[&MANDATORY]),
         tlv(99, &[]),
         tlv(3, &[&[0, 9]]),
         vec![0],
