@@ -86,8 +86,12 @@ impl Babel {
     }
 
     fn enqueue(&mut self, outlet: Outlet, key: RouteKey, at: Instant) {
+        let entry = self.table.of(key);
+        let new = entry.is_some_and(|entry| entry.selected.is_some() && !entry.told.is_finite());
         if let Some(sender) = self.sender(outlet) {
-            sender.enqueue(key, Reason::Change, at);
+            if !(new && sender.will_reach(key)) {
+                sender.enqueue(key, Reason::Change, at);
+            }
             self.outbox.touched.insert(outlet);
         }
     }

@@ -192,6 +192,13 @@ impl Sender {
         self.dump.map(|dump| dump.after)
     }
 
+    /// Whether the dump has yet to come to a prefix, and is acknowledged: one not told before is told then.
+    pub(super) fn will_reach(&self, key: RouteKey) -> bool {
+        self.dump.is_some_and(|dump| {
+            dump.receipt == Receipt::Wanted && dump.after.is_none_or(|after| after < key)
+        })
+    }
+
     /// What comes next has been seen to: it leaves the queue, or the dump goes past it.
     pub(super) fn pass(&mut self, key: RouteKey) {
         if self.queue.remove(&key).is_none()
@@ -306,9 +313,12 @@ impl Sender {
         [in_flight, queue, dump].into_iter().flatten().min()
     }
 
-    /// How long to wait for an acknowledgement of a first copy.
+    /// How long to wait for an acknowledgement of a first copy: the receiver has to see to all that is on its
+    /// way before it, and may hand a hundred routes of each packet to its kernel.
     fn patience(&self) -> Duration {
-        let measured = self.round_trip.map_or(FIRST_PATIENCE, |rtt| rtt * 3 + LEAST_PATIENCE);
+        let before = u32::try_from(self.in_flight.len()).unwrap_or(u32::MAX);
+        let busy = LEAST_PATIENCE + PATIENCE_PER_PACKET * before;
+        let measured = self.round_trip.map_or(FIRST_PATIENCE, |rtt| rtt * 3 + busy);
         measured.clamp(LEAST_PATIENCE, GREATEST_PATIENCE)
     }
 }
@@ -332,6 +342,7 @@ const DUMP_SPACING: Duration = Duration::from_secs(1);
 /// Waiting time for acknowledgements before anything was measured.
 const FIRST_PATIENCE: Duration = Duration::from_millis(500);
 const LEAST_PATIENCE: Duration = Duration::from_millis(60);
+const PATIENCE_PER_PACKET: Duration = Duration::from_millis(5);
 const GREATEST_PATIENCE: Duration = Duration::from_secs(2);
 /// Each further copy waits four times as long, up to this: five copies outlast a short outage, and a
 /// longer one is the business of the Hellos.

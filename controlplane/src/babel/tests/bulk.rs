@@ -38,6 +38,20 @@ fn ten_thousand_prefixes_cross_a_line_and_leave_again() {
 }
 
 #[test]
+fn a_prefix_that_appears_while_a_dump_is_under_way_is_told_once() {
+    const COUNT: usize = 10_000;
+    let mut network = Network::line(53, 2);
+    network.wire_mut(0).delay = Duration::from_millis(20);
+    (0..COUNT).filter(|n| n % 2 == 0).for_each(|n| network.originate(0, many(n)));
+    let some = |network: &Network| network.nodes[1].kernel.len() > 100;
+    network.run_until("the dump has begun", secs(2), some);
+    (0..COUNT).filter(|n| n % 2 == 1).for_each(|n| network.originate(0, many(n)));
+    network.run_until("all there", secs(5), |network| have(network, 1, COUNT) == COUNT);
+    let sent = network.count(0, "updates sent");
+    assert!(sent < (COUNT + COUNT / 50) as u64, "{sent} for {COUNT}");
+}
+
+#[test]
 fn a_dump_survives_loss_without_waiting_for_the_next() {
     const COUNT: usize = 2_000;
     let mut network = Network::line(51, 2);
