@@ -95,6 +95,13 @@ impl Prefix {
         self.contains(other) || other.contains(self)
     }
 
+    /// Whether packets can be routed there: it is not of one link, one machine or a group, nor inside such
+    /// a prefix (RFC 4291 §2.4, RFC 6890 §2.2).
+    #[must_use]
+    pub fn is_routable(self) -> bool {
+        !UNROUTABLE.iter().any(|unroutable| unroutable.contains(self))
+    }
+
     /// The address a node with this prefix uses for itself: `::1` in it, or the only one there is.
     #[must_use]
     pub fn node_address(self) -> IpAddr {
@@ -108,6 +115,27 @@ impl Prefix {
             net => net.addr(),
         }
     }
+}
+
+/// Unspecified, loopback, link-local, multicast, broadcast.
+const UNROUTABLE: [Prefix; 9] = [
+    v6(Ipv6Addr::UNSPECIFIED, 128),
+    v6(Ipv6Addr::LOCALHOST, 128),
+    v6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10),
+    v6(Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0), 8),
+    v4(Ipv4Addr::UNSPECIFIED, 8),
+    v4(Ipv4Addr::new(127, 0, 0, 0), 8),
+    v4(Ipv4Addr::new(169, 254, 0, 0), 16),
+    v4(Ipv4Addr::new(224, 0, 0, 0), 4),
+    v4(Ipv4Addr::BROADCAST, 32),
+];
+
+const fn v6(address: Ipv6Addr, length: u8) -> Prefix {
+    Prefix(IpNet::V6(Ipv6Net::new_assert(address, length)))
+}
+
+const fn v4(address: Ipv4Addr, length: u8) -> Prefix {
+    Prefix(IpNet::V4(Ipv4Net::new_assert(address, length)))
 }
 
 impl fmt::Display for Prefix {
@@ -175,5 +203,33 @@ mod tests {
         assert!(!prefix("fd00:1::/32").contains(prefix("fd00::/16")));
         assert!(prefix("fd00:1::/32").overlaps(prefix("fd00::/16")));
         assert!(!prefix("::/0").contains(prefix("0.0.0.0/0")));
+    }
+
+    #[test]
+    fn what_is_of_one_link_or_machine_or_group_is_not_routable() {
+        let routable = |text: &str| text.parse::<Prefix>().unwrap().is_routable();
+        for yes in
+            ["::/0", "0.0.0.0/0", "fd00::/64", "2000::/3", "::2/128", "10.0.0.0/8", "128.0.0.0/1"]
+        {
+            assert!(routable(yes), "{yes}");
+        }
+        for no in [
+            "::/128",
+            "::1/128",
+            "fe80::/10",
+            "fe80::/64",
+            "fe80::1/128",
+            "ff00::/8",
+            "ff02::/16",
+            "0.0.0.0/8",
+            "127.0.0.0/8",
+            "127.0.0.1/32",
+            "169.254.0.0/16",
+            "224.0.0.0/4",
+            "239.1.0.0/16",
+            "255.255.255.255/32",
+        ] {
+            assert!(!routable(no), "{no}");
+        }
     }
 }

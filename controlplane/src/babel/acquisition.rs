@@ -23,6 +23,9 @@ impl Babel {
         else {
             return self.retracted(from, key);
         };
+        if !key.destination.is_routable() {
+            return self.count(DropReason::UnroutablePrefix);
+        }
         if router_id == self.params.router_id {
             return self.echoed(from, key, update);
         }

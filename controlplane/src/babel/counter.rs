@@ -41,6 +41,10 @@ pub enum DropReason {
     TooManyQuestions,
     /// An update with a next hop beyond those one neighbour may have.
     TooManyNextHops,
+    /// An update for a prefix of one link, one machine or a group ([`sixwire_proto::prefix::Prefix::is_routable`]).
+    UnroutablePrefix,
+    /// An update with a next hop that is ours, or no node's.
+    BadNextHop,
     /// An update that does not pass the feasibility condition; kept aside or ignored (RFC 8966 §3.5.3).
     Unfeasible,
     /// An update under our own router-id.
@@ -96,6 +100,12 @@ impl Counters {
     }
 }
 
+/// Whether a counter with this label counts how often a limit was reached.
+#[must_use]
+pub fn is_limit(label: &str) -> bool {
+    label.starts_with("dropped: too many ")
+}
+
 /// Labels of [`Done`], in its order.
 const DONE: [&str; 10] = [
     "packets received",
@@ -111,7 +121,7 @@ const DONE: [&str; 10] = [
 ];
 
 /// Labels of [`DropReason`], in its order.
-const DROPPED: [&str; 25] = [
+const DROPPED: [&str; 27] = [
     "dropped: unknown link",
     "dropped: bad source address",
     "dropped: bad packet",
@@ -130,6 +140,8 @@ const DROPPED: [&str; 25] = [
     "dropped: too many origins wanted",
     "dropped: too many questions of a neighbour",
     "dropped: too many next hops of a neighbour",
+    "dropped: unroutable prefix",
+    "dropped: bad next hop",
     "dropped: unfeasible update",
     "dropped: own router-id",
     "dropped: leaf announcing for others",
@@ -150,5 +162,24 @@ mod tests {
         counters.done(Done::RequestForwarded);
         let counted: Vec<_> = counters.iter().filter(|(_, count)| *count == 1).collect();
         assert_eq!(counted, [("seqno requests forwarded", 1), ("dropped: filtered update", 1)]);
+    }
+
+    #[test]
+    fn counters_of_limits_are_told_from_others() {
+        for limit in [
+            DropReason::TooManyNeighbours,
+            DropReason::TooManyRoutesOfNeighbour,
+            DropReason::TooManyRoutes,
+            DropReason::TooManySources,
+            DropReason::TooManyRequests,
+            DropReason::TooManyOrigins,
+            DropReason::TooManyQuestions,
+            DropReason::TooManyNextHops,
+        ] {
+            assert!(is_limit(DROPPED[limit as usize]), "{limit:?}");
+        }
+        for other in [DropReason::BadTlv, DropReason::UnroutablePrefix, DropReason::Filtered] {
+            assert!(!is_limit(DROPPED[other as usize]), "{other:?}");
+        }
     }
 }

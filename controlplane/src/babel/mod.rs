@@ -74,7 +74,7 @@ use sixwire_proto::time::Instant;
 use authentication::Guard;
 pub use authentication::{Authentication, KeyCountError, Unauthenticated};
 use counter::Counters;
-pub use counter::DropReason;
+pub use counter::{DropReason, is_limit};
 use deadline::{Deadlines, Timer};
 use filter::Filters;
 pub use filter::{Action, Direction, Filter, LinkTag, MetricChange, SourceMatch};

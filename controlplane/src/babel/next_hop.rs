@@ -46,6 +46,10 @@ impl Babel {
     /// The number of a next hop of a neighbour. Only who names a new one after sixteen others makes us
     /// look which are still in use; who uses all at once is refused.
     pub(super) fn next_hop_id(&mut self, of: NeighbourId, address: IpAddr) -> Option<NextHopId> {
+        if !self.may_lead(of, address) {
+            self.count(DropReason::BadNextHop);
+            return None;
+        }
         if let Some(id) = self.neighbours.get_mut(of)?.next_hops.number(address) {
             return Some(id);
         }
@@ -61,6 +65,26 @@ impl Babel {
             self.count(DropReason::TooManyNextHops);
         }
         id
+    }
+
+    /// Whether packets can be sent to that address on the link of a neighbour: it is some node's, and not
+    /// ours.
+    fn may_lead(&self, of: NeighbourId, address: IpAddr) -> bool {
+        let Some(link) = self.neighbours.get(of).and_then(|one| self.links.get(&one.link)) else {
+            return false;
+        };
+        match address {
+            IpAddr::V6(address) => {
+                let nobody =
+                    address.is_unspecified() || address.is_loopback() || address.is_multicast();
+                !nobody && address != link.address()
+            }
+            IpAddr::V4(address) => {
+                let nobody =
+                    address.is_unspecified() || address.is_loopback() || address.is_multicast();
+                !nobody && !address.is_broadcast() && Some(address) != link.params.v4
+            }
+        }
     }
 }
 

@@ -23,7 +23,7 @@ pub(super) struct Arrival {
 
 impl Babel {
     /// Reads a packet. Only a Hello, or an IHU for us, makes its sender a neighbour; the rest is for
-    /// neighbours.
+    /// neighbours, but that everybody's requests for an acknowledgement are answered.
     pub(super) fn packet(&mut self, arrival: Arrival, bytes: &[u8]) {
         self.counters_mut().done(Done::PacketReceived);
         let Some(own) = self.links.get(&arrival.link).map(Link::address) else {
@@ -64,14 +64,15 @@ impl Babel {
                 return self.complain(arrival, Complaint::Tlv(error));
             }
         };
+        // Whoever asks gets it (RFC 8966 §3.3), also before its first Hello.
+        if let Tlv::AckRequest { opaque, interval: _ } = tlv {
+            return self.outbox.control(link, Destination::Unicast(source), Tlv::Ack { opaque });
+        }
         let Some(from) = self.neighbours.at(link, source) else {
             return self.count(DropReason::UnknownNeighbour);
         };
         match tlv {
-            Tlv::Hello(_) | Tlv::Ihu(_) => {}
-            Tlv::AckRequest { opaque, interval: _ } => {
-                self.outbox.control(link, Destination::Unicast(source), Tlv::Ack { opaque });
-            }
+            Tlv::Hello(_) | Tlv::Ihu(_) | Tlv::AckRequest { .. } => {}
             Tlv::Ack { opaque } => self.acknowledged(from, opaque),
             Tlv::Update(update) => self.update(from, &update),
             Tlv::RouteRequest(None) => self.dump_wanted(from),

@@ -36,14 +36,14 @@ struct Cli {
 /// Which node of this machine is meant.
 #[derive(Clone, Debug, Args)]
 struct Place {
-    /// Configuration file [default: /etc/sixwire/node.toml, if it is there]
+    /// Configuration file [default: /etc/sixwire/node.toml, if it is there; with `babel`, none]
     #[arg(long, global = true, env = "SIXWIRE_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
     /// Where the key, the certificate and the caches lie [default: /var/lib/sixwire]
-    #[arg(long, global = true, env = "SIXWIRE_STATE_DIR", value_name = "DIR")]
+    #[arg(long, global = true, env = "SIXWIRE_STATE_DIR", value_name = "DIR", help_heading = NODE)]
     state_dir: Option<PathBuf>,
     /// Where the socket of the local API lies [default: /run/sixwire]
-    #[arg(long, global = true, env = "SIXWIRE_RUN_DIR", value_name = "DIR")]
+    #[arg(long, global = true, env = "SIXWIRE_RUN_DIR", value_name = "DIR", help_heading = NODE)]
     run_dir: Option<PathBuf>,
 }
 
@@ -138,6 +138,9 @@ fn execute(Cli { place, command }: Cli) -> anyhow::Result<ExitCode> {
     }
     Ok(ExitCode::SUCCESS)
 }
+
+/// Over the options that mean nothing to a routing engine alone.
+const NODE: &str = "Places of a node (not with `babel`)";
 
 #[cfg(test)]
 mod tests;

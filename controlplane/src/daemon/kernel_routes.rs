@@ -13,6 +13,7 @@ use tracing::{info, warn};
 
 use super::mailbox::Mailbox;
 use super::routing::RouteUpdates;
+use super::tally::{LineBudget, REFUSALS_PER_MINUTE};
 use crate::babel::Target;
 
 /// Routes the kernel has refused, by their last writing.
@@ -33,6 +34,8 @@ pub(super) struct KernelRoutes {
     updates: Mailbox<RouteUpdates>,
     drift: Mailbox<Drift>,
     refused: RefusedRoutes,
+    /// Neighbours can announce what the kernel refuses as fast as they can send.
+    lines: LineBudget,
     /// Source of the node's own packets, by family.
     own: Vec<IpAddr>,
     /// Adopted routes that the engine has not spoken of yet.
@@ -49,7 +52,8 @@ impl KernelRoutes {
         unconfirmed: BTreeMap<RouteKey, RouteTarget>,
     ) -> Self {
         let refused = RefusedRoutes::default();
-        Self { writer, updates, drift, refused, own, unconfirmed }
+        let lines = LineBudget::new(REFUSALS_PER_MINUTE);
+        Self { writer, updates, drift, refused, lines, own, unconfirmed }
     }
 
     /// The routes the kernel has refused, kept up to date.
@@ -170,12 +174,12 @@ impl KernelRoutes {
         let count = errors.len();
         for (number, (key, error)) in errors.into_iter().enumerate() {
             // Its link may have just gone; the engine will choose again.
-            if number < MOST_LINES {
+            if number < MOST_LINES && self.lines.take() {
                 warn!(route = %key, %error, "the kernel refused a route");
             }
             refused.insert(key);
         }
-        if count > MOST_LINES {
+        if count > MOST_LINES && self.lines.take() {
             warn!(routes = count, "the kernel refused so many routes, the first are named above");
         }
     }

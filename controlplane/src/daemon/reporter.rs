@@ -21,6 +21,7 @@ use super::members::Members;
 use super::monotonic::Monotonic;
 use super::registry::RegistrySync;
 use super::signalling::{self, Signalling};
+use super::tally::is_limit;
 use super::tunnels::TunnelReport;
 use super::{routing, tunnels};
 use crate::tunnel::{Role, TunnelState};
@@ -84,18 +85,8 @@ impl Reporter {
         let (now, papers) = ((self.now)(), self.members.membership());
         let certificate = self.members.own_certificate().ok()?;
         let reasons = self.reasons(snapshot);
-        let counters = snapshot
-            .routing
-            .counters
-            .iter()
-            .map(|(label, value)| Counter { label: format!("babel.{label}"), value: *value });
-        let signalled = self.signalling.counters().into_iter().filter(|(_, value)| *value > 0);
-        let signalled =
-            signalled.map(|(label, value)| Counter { label: format!("signalling.{label}"), value });
-        let members = self.members.counters().into_iter();
-        let members =
-            members.map(|(label, value)| Counter { label: format!("members.{label}"), value });
         let contact = self.registry.contact();
+        let counters = self.counters(snapshot);
         Some(StatusReport {
             schema: Schema,
             health: if reasons.is_empty() { Health::Healthy } else { Health::Degraded },
@@ -133,9 +124,19 @@ impl Reporter {
                 last_success_s: contact.last_success.map(|then| then.until(now).as_secs()),
                 last_error: contact.last_error,
             },
-            limits: Vec::new(),
-            counters: counters.chain(signalled).chain(members).collect(),
+            limits: limits(&counters),
+            counters,
         })
+    }
+
+    fn counters(&self, snapshot: &Snapshot) -> Vec<Counter> {
+        let babel = snapshot.routing.counters.iter();
+        let babel = babel.map(|(label, value)| counter("babel", label, *value));
+        let signalled = self.signalling.counters().into_iter().filter(|(_, value)| *value > 0);
+        let signalled = signalled.map(|(label, value)| counter("signalling", label, value));
+        let members = self.members.counters().into_iter();
+        let members = members.map(|(label, value)| counter("members", label, value));
+        babel.chain(signalled).chain(members).collect()
     }
 
     /// Why the node does not do all of its work.
@@ -267,6 +268,16 @@ fn state_name(state: TunnelState) -> &'static str {
         TunnelState::Lost => "lost",
         TunnelState::Adopted => "adopted",
     }
+}
+
+/// Those of the counters that say how often a limit was reached.
+fn limits(counters: &[Counter]) -> Vec<Counter> {
+    let name = |one: &&Counter| one.label.split_once('.').is_some_and(|(_, name)| is_limit(name));
+    counters.iter().filter(name).cloned().collect()
+}
+
+fn counter(part: &str, label: &str, value: u64) -> Counter {
+    Counter { label: format!("{part}.{label}"), value }
 }
 
 fn count(number: usize) -> u32 {

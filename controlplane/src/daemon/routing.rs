@@ -19,7 +19,7 @@ use super::echo::Echo;
 use super::mailbox::Mailbox;
 use super::monotonic::Monotonic;
 use super::recorder::Recorder;
-use super::tally::LineBudget;
+use super::tally::{LINES_SUPPRESSED, LineBudget};
 use super::unopened::Unopened;
 use super::watchers::{Change, Watchers};
 use crate::babel::{
@@ -379,7 +379,7 @@ impl Routing {
         if self.lines.take() {
             info!("{event}");
         } else {
-            self.count("log_lines_suppressed");
+            self.count(LINES_SUPPRESSED);
         }
         match event {
             Event::NeighbourUp { link, neighbour, cost }

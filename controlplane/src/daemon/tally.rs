@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::babel;
+
 /// Counters by label.
 pub(super) struct Tally {
     values: Mutex<BTreeMap<&'static str, u64>>,
@@ -42,7 +44,7 @@ impl Tally {
         self.add(label);
         let may = self.lines.take();
         if !may {
-            self.add("log_lines_suppressed");
+            self.add(LINES_SUPPRESSED);
         }
         may
     }
@@ -75,6 +77,16 @@ impl LineBudget {
     }
 }
 
+/// Whether a counter of any part of the daemon says how often a limit was reached.
+#[must_use]
+pub(super) fn is_limit(label: &str) -> bool {
+    babel::is_limit(label) || LIMITS.contains(&label)
+}
+
+/// Label of the log lines that were not written.
+pub(super) const LINES_SUPPRESSED: &str = "log_lines_suppressed";
+const LIMITS: [&str; 4] =
+    [LINES_SUPPRESSED, "handshakes_over_limit", "refused_full", "requests_busy"];
 /// Most log lines about refusals in a minute, of each part of the daemon.
 pub(super) const REFUSALS_PER_MINUTE: u32 = 30;
 
@@ -88,5 +100,15 @@ mod tests {
         let told = (0..100).filter(|_| tally.refuse("states_refused")).count();
         assert_eq!(told, REFUSALS_PER_MINUTE as usize);
         assert_eq!(tally.read(), [("log_lines_suppressed", 70), ("states_refused", 100)]);
+    }
+
+    #[test]
+    fn a_limit_that_was_reached_is_told_from_what_was_dropped() {
+        for limit in ["dropped: too many routes", LINES_SUPPRESSED, "refused_full"] {
+            assert!(is_limit(limit), "{limit}");
+        }
+        for other in ["dropped: bad tlv", "requests", "routes"] {
+            assert!(!is_limit(other), "{other}");
+        }
     }
 }

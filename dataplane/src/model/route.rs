@@ -34,6 +34,15 @@ pub struct NextHop {
     pub preferred_source: Option<IpAddr>,
 }
 
+/// Whether the kernel has to be told that a neighbour's address is on the link, whatever prefixes our own
+/// addresses there have. Of link-local ones it knows.
+pub(crate) fn is_onlink(gateway: IpAddr) -> bool {
+    match gateway {
+        IpAddr::V4(_) => true,
+        IpAddr::V6(v6) => !v6.is_unicast_link_local(),
+    }
+}
+
 /// A change of one route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RouteChange {

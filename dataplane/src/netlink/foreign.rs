@@ -7,7 +7,6 @@ use futures_util::StreamExt as _;
 use netlink_packet_route::route::{RouteAttribute, RouteFlags, RouteMessage, RouteType};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
-use sixwire_proto::prefix::Prefix;
 
 use super::Netlink;
 use super::monitor::{RouteNews, Subscription};
@@ -217,19 +216,7 @@ fn route(message: &RouteMessage) -> Option<(ForeignRoute, Place)> {
     let Parts { key, table, metric, .. } = Parts::of(message)?;
     let protocol = u8::from(message.header.protocol);
     let route = ForeignRoute { key, table, protocol };
-    is_routable(key.prefix).then_some((route, (table, metric)))
-}
-
-/// Not of one link, one machine or a group.
-fn is_routable(prefix: Prefix) -> bool {
-    match prefix.address() {
-        std::net::IpAddr::V6(v6) => {
-            !(v6.is_multicast() || v6.is_unicast_link_local() || v6.is_loopback())
-        }
-        std::net::IpAddr::V4(v4) => {
-            !(v4.is_multicast() || v4.is_link_local() || v4.is_loopback() || v4.is_broadcast())
-        }
-    }
+    key.prefix.is_routable().then_some((route, (table, metric)))
 }
 
 fn hops(message: &RouteMessage) -> BTreeSet<Hop> {

@@ -10,6 +10,7 @@ use rtnetlink::packet_core::Emitable;
 use sixwire_proto::link::LinkId;
 
 use super::batch::{Batch, BatchSocket, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
+use crate::model::is_onlink;
 
 /// The number of an object: one name space for all programs of a network namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -101,11 +102,11 @@ impl Emitable for Message {
         let mut bytes = Vec::with_capacity(self.buffer_len());
         match self {
             Self::New { protocol, id, hop } => {
-                // A neighbour is on the link, whatever prefix our own IPv4 address there has.
-                let (family, flags) = match hop.gateway {
-                    IpAddr::V6(_) => (libc::AF_INET6, 0),
-                    IpAddr::V4(_) => (libc::AF_INET, RTNH_F_ONLINK),
+                let family = match hop.gateway {
+                    IpAddr::V6(_) => libc::AF_INET6,
+                    IpAddr::V4(_) => libc::AF_INET,
                 };
+                let flags = if is_onlink(hop.gateway) { RTNH_F_ONLINK } else { 0 };
                 let family = u8::try_from(family).expect("address families fit an octet");
                 bytes.extend([family, 0, *protocol, 0]);
                 bytes.extend(flags.to_ne_bytes());

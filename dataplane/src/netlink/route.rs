@@ -21,7 +21,9 @@ use sixwire_proto::prefix::Prefix;
 use super::nexthop::{Hop, ObjectId};
 use super::{BATCH, Netlink, done, in_time, refusal, removed};
 use crate::error::Error;
-use crate::model::{NextHop, ROUTE_METRIC, RouteChange, RouteKey, RouteTarget, UNREACHABLE_METRIC};
+use crate::model::{
+    NextHop, ROUTE_METRIC, RouteChange, RouteKey, RouteTarget, UNREACHABLE_METRIC, is_onlink,
+};
 
 /// Where our routes live and what marks them.
 #[derive(Clone, Copy, Debug)]
@@ -212,8 +214,7 @@ impl Table {
 /// Where the packets go, said by the route itself.
 fn via(route: RouteMessageBuilder, hop: &NextHop) -> Result<RouteMessageBuilder, Invalid> {
     let mut route = route.output_interface(hop.link.0).gateway(hop.gateway)?;
-    if hop.gateway.is_ipv4() {
-        // A neighbour is on the link, whatever prefix our own address there has.
+    if is_onlink(hop.gateway) {
         route = route.onlink();
     }
     Ok(route)

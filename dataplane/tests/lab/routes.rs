@@ -43,6 +43,7 @@ fn every_kind_of_route_and_rule_is_read_back_as_it_was_set() {
             (key("fd00:5::/64", None), RouteTarget::Via(hop)),
             (key("::/0", Some("fd00::/48")), via(link, "fe80::9")),
             (key("fd00:6::/64", None), RouteTarget::Unreachable),
+            (key("fd00:7::/64", None), via(link, "2001:db8::9")),
             (key("10.5.0.0/16", None), via(link, "fe80::9")),
             (key("0.0.0.0/0", None), via(link, "fe80::9")),
             (key("10.6.0.0/16", None), RouteTarget::Unreachable),

@@ -63,6 +63,16 @@ fn objects(node: &Node) -> Vec<String> {
 }
 
 #[test]
+fn a_global_next_hop_is_on_its_link_whatever_our_addresses_are() {
+    let a = Node::start(67);
+    let link = wire(&a, "w0");
+    let (data, _events) = a.open();
+    let (own, _) = writer(&a, &data);
+    let _own = write(&a, own, all(&keys(1), Some(via(link, "2001:db8::9"))));
+    assert_eq!(count(&a, "via 2001:db8::9"), 1);
+}
+
+#[test]
 fn all_routes_by_one_neighbour_move_with_its_object() {
     let a = Node::start(61);
     let link = wire(&a, "w0");

@@ -1,6 +1,7 @@
 //! What is refused, and what ends.
 
-use sixwire_proto::babel::{Tlv, Update};
+use sixwire_proto::babel::{Destination, Tlv, Update};
+use sixwire_proto::interval::Interval;
 
 use super::super::Input;
 use super::network::secs;
@@ -18,6 +19,45 @@ fn strangers_and_wrong_sources_are_dropped_and_counted() {
     }
     assert_eq!(probe.count("dropped: bad source address"), 3);
     assert_eq!(probe.babel.neighbours().count(), 1);
+}
+
+#[test]
+fn a_stranger_gets_its_acknowledgement() {
+    let mut probe = Probe::among(1);
+    let request = Tlv::AckRequest { opaque: 77, interval: Interval(100) };
+    probe.hear_on(link(1), address(3), &[request]);
+    let ack = (Destination::Unicast(address(3)), Tlv::Ack { opaque: 77 });
+    assert!(probe.sent_on(link(1)).contains(&ack));
+    assert_eq!(probe.babel.neighbours().count(), 1, "it is no neighbour for that");
+}
+
+#[test]
+fn prefixes_that_nobody_routes_are_refused() {
+    let mut probe = Probe::among(1);
+    for key in ["fe80::/64", "::1/128", "ff00::/8", "127.0.0.0/8", "224.0.0.0/4"] {
+        probe.update(1, key, (9, 5, 10));
+    }
+    assert_eq!(probe.babel.routes().count(), 0);
+    assert_eq!(probe.count("dropped: unroutable prefix"), 5);
+}
+
+#[test]
+fn a_next_hop_is_another_nodes_address() {
+    let mut probe = Probe::among(1);
+    let v4 = Some("10.0.0.1".parse().unwrap());
+    probe.input(Input::LinkV4 { link: link(1), address: v4 });
+    let own = address(OWN).to_string();
+    let bad_v6 = ["::", "::1", "ff02::1", &own].map(|hop| ("fd00:1::/64", hop));
+    let bad_v4 = ["0.0.0.0", "127.0.0.1", "224.0.0.1", "255.255.255.255", "10.0.0.1"];
+    let bad_v4 = bad_v4.map(|hop| ("10.1.0.0/16", hop));
+    for (key, hop) in bad_v6.into_iter().chain(bad_v4) {
+        probe.update_by(1, key, hop.parse().unwrap(), (9, 5, 10));
+        assert_eq!(probe.babel.routes().count(), 0, "{key} by {hop}");
+    }
+    assert_eq!(probe.count("dropped: bad next hop"), 9);
+    probe.update_by(1, "10.1.0.0/16", "10.0.0.2".parse().unwrap(), (9, 5, 10));
+    probe.update_by(1, "fd00:1::/64", address(2).into(), (9, 5, 10));
+    assert_eq!(probe.babel.routes().count(), 2);
 }
 
 #[test]

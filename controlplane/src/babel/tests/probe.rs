@@ -111,11 +111,16 @@ impl Probe {
 
     /// An update of neighbour `n`.
     pub(crate) fn update(&mut self, n: u8, key: &str, distance: (u8, u16, u16)) {
+        self.update_by(n, key, IpAddr::V6(address(n)), distance);
+    }
+
+    /// The same by another next hop.
+    pub(crate) fn update_by(&mut self, n: u8, key: &str, hop: IpAddr, distance: (u8, u16, u16)) {
         let (origin, seqno, metric) = distance;
         let update = Update {
             route: Some(prefix(key)),
             router_id: Some(router(origin)),
-            next_hop: Some(IpAddr::V6(address(n))),
+            next_hop: Some(hop),
             seqno: Seqno(seqno),
             metric: Metric(metric),
             interval: Interval(1600),

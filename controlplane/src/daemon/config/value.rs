@@ -117,6 +117,9 @@ fn refuse<T>(problem: impl Into<String>) -> Result<T, ValueError> {
 }
 
 impl Table {
+    /// `main`, the one every other program looks at.
+    pub(in crate::daemon) const MAIN: Self = Self(254);
+
     /// Its number.
     #[must_use]
     pub fn number(self) -> u32 {

@@ -20,6 +20,11 @@ impl FromStr for Announced {
             Some((destination, source)) => (prefix(destination)?, Some(prefix(source)?)),
             None => (prefix(text)?, None),
         };
+        if !destination.is_routable() {
+            return Err(format!(
+                "{destination} is of one link, one machine or a group: nobody routes it"
+            ));
+        }
         match source {
             Some(source) if !source.is_v6() || !destination.is_v6() => {
                 Err(format!("{text:?}: only IPv6 routes can be for some sources"))
@@ -54,6 +59,8 @@ mod tests {
             ("::/0 from ::/0", "write ::/0 alone"),
             ("10.0.0.0/8 from 10.1.0.0/16", "only IPv6"),
             ("::/0 via fe80::1", "not a prefix"),
+            ("fe80::/64", "of one link"),
+            ("127.0.0.0/8", "of one link"),
         ] {
             let refused = text.parse::<Announced>().unwrap_err();
             assert!(refused.contains(about), "{text}: {refused}");

@@ -213,7 +213,7 @@ impl Config {
             state_file: keys.state_file,
             socket: keys.socket,
             pid_file: keys.pid_file,
-            table: keys.table.map_or(MAIN_TABLE, Table::number),
+            table: keys.table.unwrap_or(Table::MAIN).number(),
             profile,
             hello_interval,
             update_interval,
@@ -296,9 +296,6 @@ impl TryFrom<RawInterface> for Interface {
         Ok(Self { name, options: link.check()?, keys: raw.keys, unauthenticated })
     }
 }
-
-/// `main`: the table every other program looks at.
-pub(super) const MAIN_TABLE: u32 = 254;
 
 #[cfg(test)]
 mod tests {

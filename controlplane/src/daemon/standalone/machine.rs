@@ -15,6 +15,12 @@ use super::filter::BySource;
 /// # Errors
 /// When it is wanted and cannot be had.
 pub(super) fn prepare(config: &Config) -> anyhow::Result<()> {
+    // First, so that a refused configuration changes nothing.
+    for address in &config.preferred_source {
+        is_local(*address).with_context(|| {
+            format!("preferred_source: {address} is no address of this machine that can be used")
+        })?;
+    }
     let off: Vec<&str> = [(Family::V6, "IPv6"), (Family::V4, "IPv4")]
         .into_iter()
         .filter(|(family, _)| !forwarding::is_enabled(*family))
@@ -33,11 +39,6 @@ pub(super) fn prepare(config: &Config) -> anyhow::Result<()> {
              packets; set forwarding = true, or net.ipv6.conf.all.forwarding and \
              net.ipv4.ip_forward yourself"
         );
-    }
-    for address in &config.preferred_source {
-        is_local(*address).with_context(|| {
-            format!("preferred_source: {address} is no address of this machine that can be used")
-        })?;
     }
     Ok(())
 }

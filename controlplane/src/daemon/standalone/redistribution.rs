@@ -1,5 +1,6 @@
 //! Announces routes that others put into the kernel, as long as they are there.
 
+use std::fmt::Display;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, de};
@@ -10,9 +11,8 @@ use sixwire_proto::prefix::Prefix;
 use tokio::sync::mpsc;
 use tracing::{debug, error};
 
-use super::config::MAIN_TABLE;
 use super::filter::Source;
-use crate::daemon::config::Count;
+use crate::daemon::config::{Count, Table};
 use crate::daemon::routing::Command;
 
 /// Which routes are announced, and how. What is not named is not asked for.
@@ -20,13 +20,13 @@ use crate::daemon::routing::Command;
 #[serde(deny_unknown_fields, default)]
 pub struct Redistribute {
     /// Of this kernel routing table.
-    pub table: u32,
+    pub table: Table,
     /// Made by this routing protocol.
     pub protocol: Option<Protocol>,
     /// This prefix, or inside it.
     pub prefix: Option<Prefix>,
     /// At most this long.
-    pub longest: Option<u8>,
+    pub longest: Option<Count<0, 128>>,
     /// With such a source prefix.
     pub source: Option<Source>,
     /// Announced with this metric, which is finite.
@@ -59,7 +59,7 @@ pub(super) struct Redistribution {
 impl Default for Redistribute {
     fn default() -> Self {
         Self {
-            table: MAIN_TABLE,
+            table: Table::MAIN,
             protocol: None,
             prefix: None,
             longest: None,
@@ -73,10 +73,10 @@ impl Redistribute {
     /// Whether the rule is about this route.
     pub(super) fn matches(&self, route: &ForeignRoute) -> bool {
         let destination = route.key.prefix;
-        route.table == self.table
+        route.table == self.table.number()
             && self.protocol.is_none_or(|protocol| protocol.0 == route.protocol)
             && self.prefix.is_none_or(|prefix| prefix.contains(destination))
-            && self.longest.is_none_or(|longest| destination.length() <= longest)
+            && self.longest.is_none_or(|Count(longest)| u16::from(destination.length()) <= longest)
             && self.source.is_none_or(|Source(source)| source.matches(route.key.source))
     }
 }
@@ -144,8 +144,8 @@ fn finite<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {
     metric.map(|count| count.0).map_err(|error| de::Error::custom(format!("metric: {error}")))
 }
 
-fn number<T: FromStr>(key: &str, value: &str) -> Result<T, String> {
-    value.parse().map_err(|_| format!("{key}: {value:?} is no number, or too large"))
+fn number<T: FromStr<Err: Display>>(key: &str, value: &str) -> Result<T, String> {
+    value.parse().map_err(|error| format!("{key}: {error}"))
 }
 
 impl FromStr for Protocol {
@@ -230,7 +230,10 @@ mod tests {
             ("tabel=1", "no such key"),
             ("protocol=babel", "no routing protocol"),
             ("protocol=42", "never fed back"),
-            ("metric=70000", "too large"),
+            ("metric=70000", "not within 0 to 65534"),
+            ("longest=129", "not within 0 to 128"),
+            ("table=0", "no routing table"),
+            ("table=255", "the kernel's own"),
             ("static", "KEY=VALUE"),
             ("prefix=fd00::1/64", "prefix"),
         ] {

@@ -15,6 +15,7 @@ use sixwire_proto::seqno::Seqno;
 use crate::babel::{Authenticity, NeighbourView, RouteState, RouteView};
 use crate::daemon::api::Schema;
 use crate::daemon::routing::{Table, View};
+use crate::daemon::tally::is_limit;
 use crate::daemon::watchers::{Change, Kind};
 
 /// Every neighbour.
@@ -59,6 +60,9 @@ pub struct NeighbourReport {
 pub struct CountersReport {
     /// Version of the report.
     pub schema: Schema,
+    /// Those of the counters that say how often a limit was reached.
+    #[serde(default)]
+    pub limits: BTreeMap<String, u64>,
     /// How often, by label.
     pub counters: BTreeMap<String, u64>,
 }
@@ -147,7 +151,8 @@ impl NeighboursReport {
 
 impl CountersReport {
     pub(super) fn of(view: View) -> Self {
-        Self { schema: Schema, counters: view.counters.into_iter().collect() }
+        let limits = view.counters.iter().filter(|(label, _)| is_limit(label)).cloned().collect();
+        Self { schema: Schema, limits, counters: view.counters.into_iter().collect() }
     }
 }
 
@@ -256,4 +261,18 @@ fn finite(cost: Cost) -> Option<u16> {
 
 fn finite_metric(metric: Metric) -> Option<u16> {
     metric.is_finite().then_some(metric.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_that_were_reached_are_told_apart_as_well() {
+        let counted = [("dropped: too many routes", 3), ("packets sent", 9)];
+        let counters = counted.map(|(label, count)| (label.to_owned(), count)).to_vec();
+        let report = CountersReport::of(View { counters: counters.clone(), ..View::default() });
+        assert_eq!(report.limits, BTreeMap::from([counters[0].clone()]));
+        assert_eq!(report.counters, counters.into_iter().collect());
+    }
 }
