@@ -10,6 +10,7 @@ use std::net::Ipv6Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use sixwire_proto::babel::{
     Destination, MacError, MacKey, MacTlv, PACKET_COUNTER_ROOM, Packet, PseudoHeader, Signing,
     Writer, mac_room, mac_tlvs, verify,
@@ -34,7 +35,8 @@ pub struct Authentication {
 }
 
 /// What is done with packets that do not pass.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Unauthenticated {
     /// They are dropped.
     Refuse,
@@ -57,6 +59,19 @@ impl Authentication {
             return Err(KeyCountError(keys.len()));
         }
         Ok(Self { keys: keys.into(), unauthenticated })
+    }
+
+    /// The same with other keys, one for each.
+    pub(super) fn with_keys(&self, keys: impl Iterator<Item = MacKey>) -> Self {
+        Self { keys: keys.collect(), unauthenticated: self.unauthenticated }
+    }
+
+    pub(super) fn keys(&self) -> &[MacKey] {
+        &self.keys
+    }
+
+    pub(super) fn unauthenticated(&self) -> Unauthenticated {
+        self.unauthenticated
     }
 }
 

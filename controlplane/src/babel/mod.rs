@@ -57,6 +57,7 @@ mod selection;
 mod sender;
 mod smoothing;
 mod source;
+mod stand_in;
 mod starvation;
 mod view;
 mod wheel;

@@ -4,14 +4,15 @@
 //! driver's affair. Each step carries a digest of all outputs up to its end: a replay with the same program
 //! finds the first step that differs, or none.
 //!
-//! No secret enters a recording. A packet is recorded as it came; keys of a link are not, and must not be added
-//! to [`LinkParams`] or [`Params`], which are written whole.
+//! No secret enters a recording: in place of a link's keys it has [`StandIn`]s, and packets signed with them. Keys
+//! must not be added to [`LinkParams`] or [`Params`], which are written whole.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-use sixwire_proto::babel::{Destination, RouteKey};
+use sixwire_proto::babel::{Destination, PseudoHeader, RouteKey};
 use sixwire_proto::encoding;
 use sixwire_proto::link::LinkId;
 use sixwire_proto::metric::{Cost, Metric};
@@ -20,7 +21,8 @@ use sixwire_proto::router_id::RouterId;
 use sixwire_proto::seed::Seed;
 use sixwire_proto::time::Instant;
 
-use super::{Babel, Filter, Input, LinkParams, Output, Params};
+pub use super::stand_in::StandIn;
+use super::{Authentication, Babel, Filter, Input, LinkParams, Output, Params};
 
 /// The first line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,9 +69,10 @@ pub enum Recorded {
         link: LinkId,
         extra: Cost,
     },
-    /// The keys are left out: a replay takes the link as open, and differs from here on.
     Authentication {
         link: LinkId,
+        #[serde(default)]
+        authentication: Option<StandIn>,
     },
     LinkV4 {
         link: LinkId,
@@ -162,27 +165,61 @@ impl Replay {
     }
 }
 
-impl From<Input<'_>> for Recorded {
-    fn from(input: Input<'_>) -> Self {
+/// Makes the steps of a recording.
+#[derive(Clone, Debug, Default)]
+pub struct Scribe {
+    digest: Digest,
+    /// Of links: a packet is judged by them once more, and recorded with the same outcome.
+    keys: BTreeMap<LinkId, (Authentication, StandIn)>,
+}
+
+impl Scribe {
+    /// Notes an output.
+    pub fn output(&mut self, output: &Output) {
+        self.digest.add(output);
+    }
+
+    /// The step of an input, after all its outputs.
+    pub fn step(&mut self, at: Instant, input: Input<'_>) -> Step {
+        Step { at, input: self.recorded(input), digest: self.digest }
+    }
+
+    fn recorded(&mut self, input: Input<'_>) -> Recorded {
         match input {
-            Input::LinkUp { link, params } => Self::LinkUp { link, params },
-            Input::LinkDown { link } => Self::LinkDown { link },
-            Input::LinkCost { link, extra } => Self::LinkCost { link, extra },
-            Input::Authentication { link, authentication: _ } => Self::Authentication { link },
-            Input::LinkV4 { link, address } => Self::LinkV4 { link, address },
+            Input::LinkUp { link, params } => Recorded::LinkUp { link, params },
+            Input::LinkDown { link } => Recorded::LinkDown { link },
+            Input::LinkCost { link, extra } => Recorded::LinkCost { link, extra },
+            Input::Authentication { link, authentication } => self.keyed(link, authentication),
+            Input::LinkV4 { link, address } => Recorded::LinkV4 { link, address },
             Input::Packet { link, source, destination, bytes } => {
-                Self::Packet { link, source, destination, bytes: bytes.to_vec() }
+                let header = PseudoHeader { source, destination };
+                let bytes = match self.keys.get(&link) {
+                    Some((real, stand_in)) => stand_in.packet(bytes, header, real),
+                    None => bytes.to_vec(),
+                };
+                Recorded::Packet { link, source, destination, bytes }
             }
-            Input::Originate { route, metric } => Self::Originate { route, metric },
-            Input::Withdraw { route } => Self::Withdraw { route },
+            Input::Originate { route, metric } => Recorded::Originate { route, metric },
+            Input::Withdraw { route } => Recorded::Withdraw { route },
             Input::Origin { router_id, prefixes } => {
-                Self::Origin { router_id, prefixes: prefixes.to_vec() }
+                Recorded::Origin { router_id, prefixes: prefixes.to_vec() }
             }
-            Input::OriginGone { router_id } => Self::OriginGone { router_id },
-            Input::Answered { link, neighbour } => Self::Answered { link, neighbour },
-            Input::Shutdown => Self::Shutdown,
-            Input::Deadline => Self::Deadline,
+            Input::OriginGone { router_id } => Recorded::OriginGone { router_id },
+            Input::Answered { link, neighbour } => Recorded::Answered { link, neighbour },
+            Input::Shutdown => Recorded::Shutdown,
+            Input::Deadline => Recorded::Deadline,
         }
+    }
+
+    fn keyed(&mut self, link: LinkId, real: Option<&Authentication>) -> Recorded {
+        let authentication = real.map(StandIn::of);
+        match (real, &authentication) {
+            (Some(real), Some(stand_in)) => {
+                self.keys.insert(link, (real.clone(), stand_in.clone()));
+            }
+            _ => drop(self.keys.remove(&link)),
+        }
+        Recorded::Authentication { link, authentication }
     }
 }
 
@@ -194,7 +231,10 @@ impl Recorded {
             Self::LinkUp { link, params } => Input::LinkUp { link, params },
             Self::LinkDown { link } => Input::LinkDown { link },
             Self::LinkCost { link, extra } => Input::LinkCost { link, extra },
-            Self::Authentication { link } => Input::Authentication { link, authentication: None },
+            Self::Authentication { link, ref authentication } => {
+                let authentication = authentication.as_ref().map(StandIn::authentication);
+                Input::Authentication { link, authentication }
+            }
             Self::LinkV4 { link, address } => Input::LinkV4 { link, address },
             Self::Packet { link, source, destination, ref bytes } => {
                 Input::Packet { link, source, destination, bytes }

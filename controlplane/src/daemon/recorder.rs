@@ -10,7 +10,7 @@ use sixwire_proto::seed::Seed;
 use sixwire_proto::time::Instant;
 use tracing::{info, warn};
 
-use crate::babel::recording::{Digest, Header, SCHEMA, Step};
+use crate::babel::recording::{Header, SCHEMA, Scribe};
 use crate::babel::{Babel, Filter, Input, Output, Params};
 
 /// A file that grows by a line for each input, up to [`LARGEST`].
@@ -20,7 +20,7 @@ pub(super) struct Recorder {
     /// Unset when it is full or broken.
     file: Option<File>,
     size: usize,
-    digest: Digest,
+    scribe: Scribe,
 }
 
 /// An engine made from fresh randomness, and the recorder of all that it will be told.
@@ -44,21 +44,21 @@ impl Recorder {
             OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
         let file = file.with_context(|| format!("cannot record to {}", path.display()))?;
         info!(file = %path.display(), "recording all inputs of the routing engine");
-        let digest = Digest::default();
-        let mut recorder = Self { path: path.to_owned(), file: Some(file), size: 0, digest };
+        let scribe = Scribe::default();
+        let mut recorder = Self { path: path.to_owned(), file: Some(file), size: 0, scribe };
         recorder.line(serde_json::to_string(header));
         Ok(recorder)
     }
 
     /// Notes an output.
     pub(super) fn output(&mut self, output: &Output) {
-        self.digest.add(output);
+        self.scribe.output(output);
     }
 
     /// Notes an input, after all its outputs.
     pub(super) fn input(&mut self, at: Instant, input: Input<'_>) {
         if self.file.is_some() {
-            let step = Step { at, input: input.into(), digest: self.digest };
+            let step = self.scribe.step(at, input);
             self.line(serde_json::to_string(&step));
         }
     }
@@ -91,6 +91,7 @@ mod tests {
     use sixwire_proto::seqno::Seqno;
 
     use super::*;
+    use crate::babel::recording::Step;
 
     fn record(path: &Path, inputs: usize) -> Recorder {
         let id = RouterId::new([1; 8]).unwrap();

@@ -9,6 +9,7 @@ use blake2::Blake2sMac;
 use blake2::digest::consts::U16;
 use blake2::digest::{CtOutput, Output, OutputSizeUser};
 use hmac::{Hmac, KeyInit, Mac};
+use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
@@ -18,11 +19,13 @@ use super::packet::split;
 use super::{Destination, GROUP, PORT};
 
 /// How a MAC is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum MacAlgorithm {
     /// HMAC with SHA-256, 32 octets (RFC 2104, RFC 6234).
+    #[serde(rename = "hmac-sha256")]
     HmacSha256,
     /// Keyed BLAKE2s of 16 octets (RFC 7693).
+    #[serde(rename = "blake2s128")]
     Blake2s128,
 }
 
@@ -105,6 +108,12 @@ impl MacKey {
         Ok(Self { algorithm, octets: Arc::new(Zeroizing::new(octets.to_vec())) })
     }
 
+    /// What it is for.
+    #[must_use]
+    pub fn algorithm(&self) -> MacAlgorithm {
+        self.algorithm
+    }
+
     /// The MAC of header and body.
     fn sign(&self, header: PseudoHeader, signed: &[u8]) -> Vec<u8> {
         match self.algorithm {
@@ -117,16 +126,17 @@ impl MacKey {
         }
     }
 
-    /// Whether one of the MACs is this key's. It is computed once, however many there are.
+    /// Whether one of the MACs is this key's.
     fn made_one_of(&self, macs: &[&[u8]], header: PseudoHeader, signed: &[u8]) -> bool {
         match self.algorithm {
-            MacAlgorithm::HmacSha256 => {
-                is_among(&self.compute::<Hmac<Sha256>>(header, signed), macs)
-            }
-            MacAlgorithm::Blake2s128 => {
-                is_among(&self.compute::<Blake2sMac<U16>>(header, signed), macs)
-            }
+            MacAlgorithm::HmacSha256 => self.made::<Hmac<Sha256>>(macs, header, signed),
+            MacAlgorithm::Blake2s128 => self.made::<Blake2sMac<U16>>(macs, header, signed),
         }
+    }
+
+    /// Computes the MAC once, however many there are to compare it with (RFC 8967 §4.3).
+    fn made<M: Mac + KeyInit>(&self, macs: &[&[u8]], header: PseudoHeader, signed: &[u8]) -> bool {
+        is_among(&self.compute::<M>(header, signed), macs)
     }
 
     fn compute<M: Mac + KeyInit>(&self, header: PseudoHeader, signed: &[u8]) -> CtOutput<M> {
@@ -170,6 +180,15 @@ pub fn verify(datagram: &[u8], header: PseudoHeader, keys: &[MacKey]) -> Result<
     } else {
         Err(MacError::WrongMac)
     }
+}
+
+/// A datagram with the MACs of `keys` in place of its own trailer, or none if it is no Babel packet.
+#[must_use]
+pub fn sign_anew(datagram: &[u8], header: PseudoHeader, keys: &[MacKey]) -> Option<Vec<u8>> {
+    let (_, trailer) = split(datagram).ok()?;
+    let mut signed = datagram[..datagram.len() - trailer.len()].to_vec();
+    append_macs(&mut signed, header, keys);
+    Some(signed)
 }
 
 /// Octets that the MACs of these keys take in a datagram.

@@ -27,7 +27,9 @@ use crate::router_id::RouterId;
 use crate::seqno::Seqno;
 
 pub use error::{PacketError, TlvError};
-pub use mac::{MacAlgorithm, MacError, MacKey, MacKeyError, PseudoHeader, mac_room, verify};
+pub use mac::{
+    MacAlgorithm, MacError, MacKey, MacKeyError, PseudoHeader, mac_room, sign_anew, verify,
+};
 pub use mac_tlv::{GREATEST_INDEX, GREATEST_NONCE, MacTlv, PACKET_COUNTER_ROOM, mac_tlvs};
 pub use packet::{Packet, Signing};
 pub use reader::{Reader, read};

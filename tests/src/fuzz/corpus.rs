@@ -59,7 +59,7 @@ fn octets(line: &str) -> Option<Vec<u8>> {
 /// Random steps: any octets are a sequence.
 fn sequences() -> Vec<Vec<u8>> {
     let mut seed = Seed::new(1);
-    let sequence = |_| (0..400).map(|_| seed.next_u64().to_le_bytes()[0]).collect();
+    let sequence = |_| (0..240).map(|_| seed.next_u64().to_le_bytes()[0]).collect();
     (0..16).map(sequence).collect()
 }
 

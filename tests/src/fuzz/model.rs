@@ -25,6 +25,7 @@ pub(super) struct Model {
     /// The best distance announced for each source, and when one was announced last.
     distances: BTreeMap<(RouteKey, RouterId), (Seqno, Metric, Instant)>,
     kernel: BTreeMap<RouteKey, Target>,
+    swings: Swings,
 }
 
 impl Model {
@@ -36,6 +37,7 @@ impl Model {
             announced: BTreeMap::new(),
             distances: BTreeMap::new(),
             kernel: BTreeMap::new(),
+            swings: Swings::default(),
         }
     }
 
@@ -102,11 +104,19 @@ impl Model {
     }
 
     /// Compares the engine with what must be true.
-    pub(super) fn check(&self, babel: &Babel) {
+    pub(super) fn check(&mut self, babel: &Babel) {
         let routes: Vec<RouteView> = babel.routes().collect();
         assert!(routes.len() <= self.limits.routes, "{} routes", routes.len());
         for route in &routes {
             self.check_route(route);
+        }
+        for neighbour in babel.neighbours() {
+            self.swings.see((neighbour.link, neighbour.address, None), neighbour.cost.0);
+        }
+        for route in &routes {
+            if let Some((link, neighbour)) = route.neighbour {
+                self.swings.see((link, neighbour, Some(route.route)), route.refmetric.0);
+            }
         }
         self.check_selection(&routes);
         let mut links: BTreeMap<LinkId, usize> = BTreeMap::new();
@@ -140,18 +150,29 @@ impl Model {
     }
 
     /// One route of each prefix is in use if any can be, no other is better by the margin, and the kernel has it.
-    fn check_selection(&self, routes: &[RouteView]) {
+    fn check_selection(&mut self, routes: &[RouteView]) {
         let selected: BTreeMap<RouteKey, &RouteView> = routes
             .iter()
             .filter(|route| route.state == RouteState::Selected)
             .map(|route| (route.route, route))
             .collect();
+        let mut beaten = BTreeMap::new();
         for route in routes.iter().filter(|route| route.state == RouteState::Feasible) {
             let used = selected.get(&route.route).expect("what can be used is");
             let enough = u32::from(route.metric.0) + u32::from(SWITCH_MARGIN.0);
             let own = used.neighbour.is_none();
-            assert!(own || u32::from(used.metric.0) < enough, "{route:?} beats {used:?}");
+            if own || u32::from(used.metric.0) < enough {
+                continue;
+            }
+            let swings = self.swings.of(route) + self.swings.of(used);
+            assert!(swings >= FEWEST_SWINGS, "{route:?} beats {used:?}");
+            let rivals =
+                (route.route, (route.neighbour, route.metric, used.neighbour, used.metric));
+            let since = self.swings.beaten.get(&rivals).copied().unwrap_or(self.now);
+            assert!(self.now.since(since) <= LONGEST_RESTRAINT, "{route:?} still beats {used:?}");
+            beaten.insert(rivals, since);
         }
+        self.swings.beaten = beaten;
         for route in selected.values() {
             match (route.neighbour, self.kernel.get(&route.route)) {
                 (None, None) => {}
@@ -169,6 +190,33 @@ impl Model {
     }
 }
 
+/// Costs and metrics that go to and fro, for which a better route has to wait (RFC 8966 §A.3).
+#[derive(Debug, Default)]
+struct Swings {
+    /// The last cost of each neighbour, and metric of each of its routes, and how often it changed.
+    seen: BTreeMap<(LinkId, Ipv6Addr, Option<RouteKey>), (u16, usize)>,
+    /// Since when a route is better than the one in use.
+    beaten: BTreeMap<(RouteKey, Rivals), Instant>,
+}
+
+/// A route and its metric, and the same of the one in use.
+type Rivals = (Option<(LinkId, Ipv6Addr)>, Metric, Option<(LinkId, Ipv6Addr)>, Metric);
+
+impl Swings {
+    fn see(&mut self, what: (LinkId, Ipv6Addr, Option<RouteKey>), value: u16) {
+        let known = self.seen.entry(what).or_insert((value, 0));
+        if known.0 != value {
+            *known = (value, known.1 + 1);
+        }
+    }
+
+    fn of(&self, route: &RouteView) -> usize {
+        let Some((link, neighbour)) = route.neighbour else { return 0 };
+        let kinds = [None, Some(route.route)].map(|key| self.seen.get(&(link, neighbour, key)));
+        kinds.into_iter().flatten().map(|(_, times)| times).sum()
+    }
+}
+
 /// RFC 8966 §3.5.1.
 fn better(one: (Seqno, Metric), other: (Seqno, Metric)) -> bool {
     one.0.is_newer_than(other.0) || (one.0 == other.0 && one.1 < other.1)
@@ -183,5 +231,9 @@ pub(super) fn next_hop(address: Ipv6Addr) -> Option<IpAddr> {
 const SOURCE_LIFE: Duration = Duration::from_secs(179);
 /// Deadlines of routes may be late by less than this.
 const TICK: Duration = Duration::from_secs(1);
+/// Changes after which a value may count as one that swings; some are not seen here.
+const FEWEST_SWINGS: usize = 3;
+/// A distance of any size is less than one after so long: 16 halvings, of two Hello intervals each.
+const LONGEST_RESTRAINT: Duration = Duration::from_secs(16 * 8 + 4);
 /// Shorter intervals count as this long.
 const LEAST_INTERVAL: Duration = Duration::from_secs(1);

@@ -21,7 +21,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
-use sixwire_controlplane::babel::{Filter, Input, LinkParams, LinkTag, Output, Target};
+use sixwire_controlplane::babel::{
+    Authentication, Filter, Input, LinkParams, LinkTag, Output, Target,
+};
 use sixwire_proto::babel::{Destination, Packet};
 use sixwire_proto::link::LinkId;
 use sixwire_proto::metric::{Cost, Metric};
@@ -120,6 +122,14 @@ impl Simulation {
     /// Gives a node rules for its next start. They know a link by the number of its wire.
     pub fn filter(&mut self, node: usize, filters: Vec<Filter>) {
         self.nodes[node].filters = filters;
+    }
+
+    /// Gives the links of a node keys, from now on and when it starts.
+    pub fn authenticate(&mut self, node: usize, authentication: &Authentication) {
+        self.nodes[node].authentication = Some(authentication.clone());
+        for wire in self.nodes[node].wires.clone() {
+            self.key(node, wire);
+        }
     }
 
     /// Virtual time.
@@ -288,7 +298,15 @@ impl Simulation {
         }
     }
 
+    fn key(&mut self, node: usize, wire: usize) {
+        if let Some(authentication) = self.nodes[node].authentication.clone() {
+            let authentication = Some(&authentication);
+            self.input(node, Input::Authentication { link: link(wire), authentication });
+        }
+    }
+
     fn link_up(&mut self, node: usize, wire: usize) {
+        self.key(node, wire);
         let cost = self.wires[wire].quality.cost;
         let tag = u16::try_from(wire).ok().map(LinkTag);
         let params = LinkParams { cost, tag, ..LinkParams::wired(id(node).link_local()) };

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr};
 
-use sixwire_controlplane::babel::{Babel, Filter, Params};
+use sixwire_controlplane::babel::{Authentication, Babel, Filter, Params};
 use sixwire_proto::babel::RouteKey;
 use sixwire_proto::prefix::Prefix;
 use sixwire_proto::router_id::RouterId;
@@ -21,6 +21,8 @@ pub(super) struct Node {
     pub(super) own: BTreeSet<usize>,
     pub(super) wires: Vec<usize>,
     pub(super) filters: Vec<Filter>,
+    /// Of all its links.
+    pub(super) authentication: Option<Authentication>,
     /// For when its deadline is among the events.
     pub(super) armed: Option<Instant>,
 }
@@ -33,6 +35,7 @@ impl Node {
             own: BTreeSet::from([number]),
             wires: Vec::new(),
             filters: Vec::new(),
+            authentication: None,
             armed: None,
         }
     }

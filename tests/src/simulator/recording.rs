@@ -1,6 +1,6 @@
 //! What one node of a simulation was told.
 
-use sixwire_controlplane::babel::recording::{Digest, Header, SCHEMA, Step};
+use sixwire_controlplane::babel::recording::{Header, SCHEMA, Scribe, Step};
 use sixwire_controlplane::babel::{Input, Output, Params};
 use sixwire_proto::time::Instant;
 
@@ -12,12 +12,12 @@ pub struct Recording {
     pub header: Option<Header>,
     /// All it was told.
     pub steps: Vec<Step>,
-    digest: Digest,
+    scribe: Scribe,
 }
 
 impl Recording {
     pub(super) fn new(node: usize) -> Self {
-        Self { node, header: None, steps: Vec::new(), digest: Digest::default() }
+        Self { node, header: None, steps: Vec::new(), scribe: Scribe::default() }
     }
 
     pub(super) fn start(&mut self, params: Params, seed: u64, start: Instant) {
@@ -25,15 +25,15 @@ impl Recording {
         self.header =
             Some(Header { schema: SCHEMA, version, params, filters: Vec::new(), seed, start });
         self.steps.clear();
-        self.digest = Digest::default();
+        self.scribe = Scribe::default();
     }
 
     pub(super) fn output(&mut self, output: &Output) {
-        self.digest.add(output);
+        self.scribe.output(output);
     }
 
     pub(super) fn input(&mut self, at: Instant, input: Input<'_>) {
-        self.steps.push(Step { at, input: input.into(), digest: self.digest });
+        self.steps.push(self.scribe.step(at, input));
     }
 
     /// The file.

@@ -5,15 +5,17 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use sixwire_proto::babel::{
-    Destination, Hello, Ihu, RouteKey, SeqnoRequest, Tlv, Update, Writer, read,
+    Destination, Hello, Ihu, MacTlv, RouteKey, SeqnoRequest, Tlv, Update, Writer, mac_tlvs, read,
 };
 use sixwire_proto::interval::Interval;
 use sixwire_proto::link::LinkId;
 use sixwire_proto::metric::{Cost, Metric};
 use sixwire_proto::seqno::Seqno;
 
-use super::super::{Input, LinkParams, Output};
+use super::super::{Authentication, Input, LinkParams, Output, Unauthenticated};
+use super::network::secs;
 use super::probe::{OWN, Probe, address, hello, link, prefix, retraction, router};
+use super::signer::{self, GROUP, Signer, to_us};
 
 const P: &str = "fd00:1::/64";
 
@@ -130,6 +132,153 @@ fn the_promised_intervals_never_change() {
     let hellos: BTreeSet<_> = scheduled.filter(|interval| !interval.is_zero()).collect();
     let ihus: BTreeSet<_> = ihus(&tlvs).into_iter().map(|ihu| ihu.interval).collect();
     assert_eq!((hellos.len(), ihus.len()), (1, 1), "{hellos:?} {ihus:?}");
+}
+
+/// Milliseconds between what is sent on link 1 and wanted, in ten minutes.
+fn gaps(wanted: fn(&Tlv) -> bool, seed: u64) -> Vec<u128> {
+    let mut probe = Probe::seeded(seed).join(1);
+    probe.originate(P, 0);
+    probe.live(1, Duration::from_mins(1));
+    probe.outputs.clear();
+    let (mut gaps, mut last) = (Vec::new(), probe.now);
+    for step in 1..=60_000 {
+        probe.wait(Duration::from_millis(10));
+        if probe.take(1).iter().any(wanted) {
+            gaps.push(probe.now.since(last).as_millis());
+            last = probe.now;
+        }
+        if step % 100 == 0 {
+            probe.greet(1);
+        }
+    }
+    gaps.split_off(1)
+}
+
+#[test]
+fn what_is_sent_periodically_leaves_at_random_moments_before_its_time() {
+    let hello = |tlv: &Tlv| matches!(tlv, Tlv::Hello(hello) if !hello.interval.is_zero());
+    let update = |tlv: &Tlv| matches!(tlv, Tlv::Update(_));
+    // Hellos are promised every 4 s, updates every 16 s.
+    for (wanted, interval) in [(hello as fn(&Tlv) -> bool, 4000), (update, 16_000)] {
+        let one = gaps(wanted, 1);
+        let bounds = interval * 7 / 8..=interval * 31 / 32 + 10;
+        assert!(one.iter().all(|gap| bounds.contains(gap)), "{one:?}");
+        let different: BTreeSet<_> = one.iter().collect();
+        assert!(different.len() > 20, "{one:?}");
+        assert_ne!(one, gaps(wanted, 2), "two nodes do not fall into step");
+    }
+}
+
+#[test]
+fn what_is_asked_for_leaves_within_half_a_hello_interval() {
+    let request = |hop_count| SeqnoRequest {
+        route: prefix(P),
+        seqno: Seqno(101),
+        hop_count,
+        router_id: router(OWN),
+    };
+    let told = |tlv: &Tlv| matches!(tlv, Tlv::Update(update) if update.route == Some(prefix(P)));
+    let acknowledged = |tlv: &Tlv| matches!(tlv, Tlv::Ack { .. });
+    for (asked, wanted) in [
+        (Tlv::RouteRequest(Some(prefix(P))), told as fn(&Tlv) -> bool),
+        (Tlv::RouteRequest(None), told),
+        (Tlv::SeqnoRequest(request(2)), told),
+        (Tlv::AckRequest { opaque: 7, interval: Interval(400) }, acknowledged),
+    ] {
+        let mut probe = Probe::among(1);
+        probe.originate(P, 0);
+        probe.live(1, secs(3));
+        probe.outputs.clear();
+        probe.hear(1, &[asked]);
+        probe.wait(secs(2));
+        assert!(probe.take(1).iter().any(wanted), "{asked:?}");
+    }
+}
+
+#[test]
+fn packets_to_a_group_are_sent_in_windows() {
+    let mut probe = Probe::new();
+    let params = LinkParams { largest_datagram: 512, ..LinkParams::wired(address(OWN)) };
+    probe.input(Input::LinkUp { link: link(1), params });
+    probe.greet(1);
+    (0..4000).for_each(|n| probe.originate(&format!("fd00:0:{n:x}::/48"), 0));
+    probe.outputs.clear();
+    let (mut most, mut all) = (0, 0);
+    for _ in 0..3000 {
+        probe.wait(Duration::from_millis(10));
+        let packets = packets(&probe, link(1)).len();
+        probe.acknowledge(1);
+        probe.outputs.clear();
+        (most, all) = (most.max(packets), all + packets);
+    }
+    assert!(all > 3 * most, "{most} of {all} packets in one hundredth of a second");
+}
+
+#[test]
+fn indices_and_nonces_that_are_sent_have_eight_octets() {
+    let mut probe = signer::probe();
+    let mut one = Signer::new(1);
+    let bytes = one.packet(to_us(), &[hello(1, 400)], &[MacTlv::ChallengeRequest(&[7; 193])]);
+    signer::hear(&mut probe, &one, to_us(), &bytes);
+    assert_eq!(signer::replies(&probe), [], "nor is a longer one copied");
+    probe.wait(secs(20));
+    let sent = signer::sent(&probe);
+    let (mut counters, mut challenges) = (0, 0);
+    for (_, bytes) in &sent {
+        for tlv in mac_tlvs(bytes).unwrap() {
+            match tlv {
+                MacTlv::PacketCounter { index, .. } => {
+                    assert_eq!(index.len(), 8);
+                    counters += 1;
+                }
+                MacTlv::ChallengeRequest(nonce) => {
+                    assert_eq!(nonce.len(), 8);
+                    challenges += 1;
+                }
+                MacTlv::ChallengeReply(_) => panic!("nobody asked"),
+            }
+        }
+    }
+    assert_eq!((counters, challenges), (sent.len(), 1));
+}
+
+#[test]
+fn challenges_and_replies_are_limited_for_each_neighbour_apart() {
+    let mut probe = signer::probe();
+    for mut one in [1, 2, 3].map(Signer::new) {
+        for _ in 0..5 {
+            let bytes = one.packet(to_us(), &[], &[MacTlv::ChallengeRequest(b"nonce")]);
+            signer::hear(&mut probe, &one, to_us(), &bytes);
+        }
+    }
+    let asked: Vec<_> = signer::replies(&probe).into_iter().map(|(to, _)| to).collect();
+    assert_eq!(asked, [1, 2, 3].map(|n| Destination::Unicast(address(n))));
+    assert_eq!(probe.count("challenges sent"), 3);
+}
+
+#[test]
+fn a_reply_sets_the_counters_of_both_kinds_of_packets() {
+    let mut probe = signer::probe();
+    let mut one = Signer::new(1);
+    let before = [(GROUP, one.hello(GROUP)), (to_us(), one.hello(to_us()))];
+    one.prove(&mut probe);
+    let after = [(GROUP, one.hello(GROUP)), (to_us(), one.hello(to_us()))];
+    for (to, bytes) in before.iter().chain(&after) {
+        signer::hear(&mut probe, &one, *to, bytes);
+    }
+    assert_eq!(probe.count("dropped: stale packet counter"), 2);
+    assert_eq!(probe.babel.neighbours().count(), 1);
+}
+
+#[test]
+fn while_keys_are_rolled_out_packets_are_taken_whoever_signed_them() {
+    let rolling = Authentication::new(vec![signer::key(1)], Unauthenticated::Accept).unwrap();
+    let mut probe = signer::probe_with(&rolling);
+    let mut other = Signer { keys: vec![signer::key(9)], ..Signer::new(1) };
+    let bytes = other.hello(GROUP);
+    signer::hear(&mut probe, &other, GROUP, &bytes);
+    assert_eq!(probe.babel.neighbours().count(), 1);
+    assert_eq!(probe.count("unauthenticated packets accepted"), 1);
 }
 
 #[test]

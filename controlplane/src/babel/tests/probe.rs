@@ -50,9 +50,17 @@ impl Probe {
     }
 
     pub(crate) fn with(change: fn(Params) -> Params) -> Self {
+        Self::made_of(change(unhurried(Params::new(router(OWN), Seqno(100)))), 1)
+    }
+
+    /// One that draws other random moments.
+    pub(crate) fn seeded(seed: u64) -> Self {
+        Self::made_of(unhurried(Params::new(router(OWN), Seqno(100))), seed)
+    }
+
+    fn made_of(params: Params, seed: u64) -> Self {
         let now = Instant(1_000_000);
-        let params = change(unhurried(Params::new(router(OWN), Seqno(100))));
-        let babel = Babel::new(params, Seed::new(1), now);
+        let babel = Babel::new(params, Seed::new(seed), now);
         Self { babel, now, outputs: Vec::new(), hellos: BTreeMap::new() }
     }
 

@@ -1,3 +1,8 @@
+use std::cell::Cell;
+
+use blake2::digest::common::KeySizeUser;
+use blake2::digest::{FixedOutput, InvalidLength, MacMarker, Update};
+
 use super::super::{Hello, HelloKind, MacTlv, Packet, Signing, Tlv, Writer, mac_tlvs, read};
 use super::*;
 use crate::interval::Interval;
@@ -116,6 +121,59 @@ fn a_mac_in_the_body_is_none() {
 fn what_is_no_packet_is_refused_before_any_mac_is_computed() {
     let refused = verify(&[42, 2, 0, 9], HEADER, &[hmac(1)]);
     assert_eq!(refused, Err(MacError::Packet(PacketError::BodyLength)));
+}
+
+thread_local! {
+    static COMPUTED: Cell<usize> = const { Cell::new(0) };
+}
+
+/// HMAC that counts how often it is computed.
+struct Counting(Hmac<Sha256>);
+
+impl OutputSizeUser for Counting {
+    type OutputSize = <Hmac<Sha256> as OutputSizeUser>::OutputSize;
+}
+
+impl KeySizeUser for Counting {
+    type KeySize = <Hmac<Sha256> as KeySizeUser>::KeySize;
+}
+
+impl KeyInit for Counting {
+    fn new(key: &blake2::digest::Key<Self>) -> Self {
+        Self(Hmac::new(key))
+    }
+
+    fn new_from_slice(key: &[u8]) -> Result<Self, InvalidLength> {
+        Hmac::new_from_slice(key).map(Self)
+    }
+}
+
+impl Update for Counting {
+    fn update(&mut self, octets: &[u8]) {
+        Update::update(&mut self.0, octets);
+    }
+}
+
+impl FixedOutput for Counting {
+    fn finalize_into(self, out: &mut Output<Self>) {
+        COMPUTED.set(COMPUTED.get() + 1);
+        self.0.finalize_into(out);
+    }
+}
+
+impl MacMarker for Counting {}
+
+#[test]
+fn a_mac_is_computed_once_for_each_key_and_not_for_each_mac_of_the_packet() {
+    let (key, body) = (hmac(1), hello().bytes);
+    let right = key.sign(HEADER, &body);
+    let wrong: Vec<[u8; 32]> = (0..100).map(|octet| [octet; 32]).collect();
+    let mut macs: Vec<&[u8]> = wrong.iter().map(<[u8; 32]>::as_slice).collect();
+    assert!(!key.made::<Counting>(&macs, HEADER, &body));
+    assert_eq!(COMPUTED.get(), 1);
+    macs.push(&right);
+    assert!(key.made::<Counting>(&macs, HEADER, &body));
+    assert_eq!(COMPUTED.get(), 2);
 }
 
 #[test]
