@@ -121,8 +121,6 @@ pub(super) struct Routing {
     clock: Monotonic,
     commands: mpsc::Receiver<Command>,
     outlets: Outlets,
-    /// What was selected last, to tell watchers what changed; nothing while there are none.
-    selected: BTreeMap<RouteKey, SelectedRoute>,
     /// How many selected routes each node originates.
     nodes: BTreeMap<RouterId, usize>,
     neighbours: BTreeMap<(LinkId, Ipv6Addr), Cost>,
@@ -160,7 +158,6 @@ impl Routing {
             clock,
             commands,
             outlets,
-            selected: BTreeMap::new(),
             nodes: BTreeMap::new(),
             neighbours: BTreeMap::new(),
             watchers: Watchers::default(),
@@ -240,8 +237,8 @@ impl Routing {
             }
             Command::Watch(reply) => {
                 let view = self.view();
-                self.selected.clone_from(&view.routes);
-                let _ = reply.send((view, self.watchers.add()));
+                let watcher = self.watchers.add(&view.routes);
+                let _ = reply.send((view, watcher));
             }
             Command::Shutdown(_) => self.input(Input::Shutdown),
         }
@@ -411,7 +408,7 @@ impl Routing {
             }
             Target::Unreachable | Target::Gone => None,
         };
-        self.tell_watchers(route, selected);
+        self.watchers.route(route, selected);
         let found = selected.map(|selected| selected.router_id);
         if left == found {
             return;
@@ -422,18 +419,6 @@ impl Routing {
         if let Some(node) = left {
             self.routes_of(node, |routes| routes.saturating_sub(1));
         }
-    }
-
-    fn tell_watchers(&mut self, route: RouteKey, selected: Option<SelectedRoute>) {
-        if self.watchers.is_empty() {
-            self.selected.clear();
-            return;
-        }
-        let before = match selected {
-            Some(selected) => self.selected.insert(route, selected),
-            None => self.selected.remove(&route),
-        };
-        self.watchers.route(route, (before, selected));
     }
 
     fn routes_of(&mut self, node: RouterId, change: impl FnOnce(usize) -> usize) {

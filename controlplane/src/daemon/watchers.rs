@@ -1,5 +1,6 @@
 //! Those who want to hear of every change of neighbours and selected routes.
 
+use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
 
 use sixwire_proto::babel::RouteKey;
@@ -31,19 +32,22 @@ pub(super) enum Change {
 
 /// All watchers. One that falls behind is dropped.
 #[derive(Debug, Default)]
-pub(super) struct Watchers(Vec<mpsc::Sender<Change>>);
+pub(super) struct Watchers {
+    listeners: Vec<mpsc::Sender<Change>>,
+    /// What they know is selected; nothing while there are none.
+    selected: BTreeMap<RouteKey, SelectedRoute>,
+}
 
 impl Watchers {
-    /// One more, until its end of the channel is dropped.
-    pub(super) fn add(&mut self) -> mpsc::Receiver<Change> {
+    /// One more, until its end of the channel is dropped; it knows what is selected now.
+    pub(super) fn add(
+        &mut self,
+        selected: &BTreeMap<RouteKey, SelectedRoute>,
+    ) -> mpsc::Receiver<Change> {
         let (sender, receiver) = mpsc::channel(BACKLOG);
-        self.0.push(sender);
+        self.selected.clone_from(selected);
+        self.listeners.push(sender);
         receiver
-    }
-
-    /// Whether nobody listens.
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
     }
 
     /// A neighbour was there before, or is after, or both.
@@ -57,19 +61,22 @@ impl Watchers {
         }
     }
 
-    /// A route was selected before, or is after, or both.
-    pub(super) fn route(
-        &mut self,
-        route: RouteKey,
-        step: (Option<SelectedRoute>, Option<SelectedRoute>),
-    ) {
-        if let Some((kind, selected)) = kind(step) {
+    /// A route is selected now, or none any more.
+    pub(super) fn route(&mut self, route: RouteKey, selected: Option<SelectedRoute>) {
+        if self.listeners.is_empty() {
+            return self.selected.clear();
+        }
+        let before = match selected {
+            Some(selected) => self.selected.insert(route, selected),
+            None => self.selected.remove(&route),
+        };
+        if let Some((kind, selected)) = kind((before, selected)) {
             self.tell(Change::Route(kind, route, selected));
         }
     }
 
     fn tell(&mut self, change: Change) {
-        self.0.retain(|watcher| watcher.try_send(change).is_ok());
+        self.listeners.retain(|watcher| watcher.try_send(change).is_ok());
     }
 }
 
@@ -92,7 +99,7 @@ mod tests {
     #[test]
     fn a_neighbour_comes_changes_and_goes_and_a_slow_watcher_is_dropped() {
         let mut watchers = Watchers::default();
-        let mut told = watchers.add();
+        let mut told = watchers.add(&BTreeMap::new());
         let who = (LinkId(1), Ipv6Addr::LOCALHOST);
         watchers.neighbour(who, (None, Some(Cost(96))));
         watchers.neighbour(who, (Some(Cost(96)), Some(Cost(96))));
