@@ -92,7 +92,7 @@ fn cut(packet: &[u8], offload: Offload) -> (Vec<u8>, Vec<Range<usize>>) {
 }
 
 /// Joins packets as far as they can be; gives each result with what the kernel is told.
-fn join(buffer: &mut Vec<u8>, places: &[Range<usize>]) -> Vec<(Vec<u8>, Offload)> {
+fn join(buffer: &mut [u8], places: &[Range<usize>]) -> Vec<(Vec<u8>, Offload)> {
     let mut run = Run::default();
     let mut results = Vec::new();
     for place in places {
@@ -105,7 +105,7 @@ fn join(buffer: &mut Vec<u8>, places: &[Range<usize>]) -> Vec<(Vec<u8>, Offload)
     results
 }
 
-fn finish(run: &mut Run, buffer: &mut Vec<u8>, results: &mut Vec<(Vec<u8>, Offload)>) {
+fn finish(run: &mut Run, buffer: &mut [u8], results: &mut Vec<(Vec<u8>, Offload)>) {
     let (offload, parts) = run.finish(buffer);
     if !parts.is_empty() {
         let packet = parts.iter().flat_map(|part| buffer[part.clone()].to_vec()).collect();
@@ -243,7 +243,7 @@ fn a_single_packet_gets_its_checksum_completed_and_nonsense_is_refused() {
     };
     let (packet, Offload { checksum, segments }) = giant.build();
     let (whole, places) = cut(&packet, Offload { checksum, segments: None });
-    assert_eq!(places, [0..packet.len()]);
+    assert_eq!(places, vec![0..packet.len()]);
     assert!(is_whole(Layout::of(&whole).unwrap(), &whole));
     let refused = |offload, length: usize| {
         let mut buffer = [&packet[..length], &[0; ROOM]].concat();
