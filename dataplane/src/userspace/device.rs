@@ -104,11 +104,15 @@ struct Device {
     noise: Noise,
     /// The kernel takes no datagrams for the moment: then we take no packets.
     congested: bool,
+    /// Since the last tick: then the MTU is worth a look.
+    has_sent: bool,
     tick: tokio::time::Interval,
 }
 
 /// What a thread works with, for all its devices.
 struct Buffers {
+    /// When the ticks of all devices began.
+    epoch: Instant,
     packet: Box<[u8]>,
     segment: Box<[u8]>,
     datagrams: Box<[u8]>,
@@ -126,6 +130,7 @@ impl Default for Buffers {
     fn default() -> Self {
         let buffer = |size| vec![0; size].into_boxed_slice();
         Self {
+            epoch: Instant::now(),
             packet: buffer(virtio::LEN + PACKET),
             segment: buffer(PACKET),
             datagrams: buffer(PACKET),
@@ -140,8 +145,8 @@ impl Default for Buffers {
 impl Device {
     fn new(tun: Tun) -> io::Result<Self> {
         let mtu = tun.mtu()?;
-        let mut tick = tokio::time::interval(TICK);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut tick = tokio::time::interval_at(next_tick(), TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
         Ok(Self {
             tun: tun.watched()?,
             mtu,
@@ -149,6 +154,7 @@ impl Device {
             fwmark: 0,
             noise: Noise::default(),
             congested: false,
+            has_sent: true,
             tick,
         })
     }
@@ -159,7 +165,9 @@ impl Device {
         tokio::select! {
             Some(ask) = asks.recv() => self.answer(ask),
             _ = tick.tick() => {
-                self.mtu = self.tun.get_ref().mtu().unwrap_or(self.mtu);
+                if std::mem::take(&mut self.has_sent) {
+                    self.mtu = self.tun.get_ref().mtu().unwrap_or(self.mtu);
+                }
                 self.do_what_is_due();
             }
             outcome = readable(sockets.as_ref()) => {
@@ -223,6 +231,7 @@ impl Device {
     /// Takes packets of the kernel, encrypts and sends them.
     fn send(&mut self, buffers: &mut Buffers) -> io::Result<()> {
         let now = Instant::now();
+        self.has_sent = true;
         for _ in 0..BATCH {
             let read = self.tun.try_io(Interest::READABLE, |tun| {
                 tun.read(&mut buffers.packet[..virtio::LEN + PACKET - ROOM])
@@ -345,6 +354,13 @@ impl Device {
         }
         outbox.clear();
     }
+}
+
+/// All devices of a thread tick together: one waking for all of them.
+fn next_tick() -> Instant {
+    let epoch = BUFFERS.with_borrow(|buffers| buffers.epoch);
+    let past = epoch.elapsed().as_nanos() % TICK.as_nanos();
+    Instant::now() + TICK - Duration::from_nanos(u64::try_from(past).unwrap_or(0))
 }
 
 async fn readable(sockets: Option<&Sockets>) -> io::Result<()> {
