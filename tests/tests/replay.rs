@@ -54,8 +54,11 @@ fn replay(text: &str) -> (Verdict, String, String) {
     (verdict, replay.digest().to_string(), routes)
 }
 
-/// Networks that once were, or well could be, trouble; each with the node to record.
-fn troubles() -> [(&'static str, usize, Simulation, Vec<(Fault, u64)>); 4] {
+/// Its name, the node to record, the network, and faults each with the seconds that follow.
+type Trouble = (&'static str, usize, Simulation, Vec<(Fault, u64)>);
+
+/// Networks that once were, or well could be, trouble.
+fn troubles() -> [Trouble; 4] {
     let mut lossy = Simulation::new(&Topology::ring(5), 31);
     lossy.quality(Quality { loss: 300, ..Quality::BAD });
     [

@@ -76,12 +76,12 @@ impl World {
         let link = link(choice % 3);
         let from = address(if choice < 200 { choice % 3 } else { choice % 4 });
         match octets.below(16) {
-            0 if choice % 4 == 0 => {
+            0 if choice.is_multiple_of(4) => {
                 let only = Announcers::Only(router(octets.below(4)));
                 let announcers = if octets.below(4) == 0 { only } else { Announcers::Anyone };
                 self.link_up(link, announcers, Cost(u16::from(octets.next()) * 4));
             }
-            1 if choice % 4 == 0 => {
+            1 if choice.is_multiple_of(4) => {
                 self.model.link_lost(link);
                 self.input(Input::LinkDown { link });
             }
