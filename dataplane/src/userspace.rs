@@ -7,6 +7,7 @@ mod checksum;
 mod coalesce;
 mod control;
 mod device;
+mod endpoint;
 pub(crate) mod helper;
 mod noise;
 mod outbox;

@@ -346,7 +346,7 @@ impl Device {
                         self.congested = true;
                         return ControlFlow::Break(());
                     }
-                    Err(error) => tracing::trace!("send to {}: {error}", train.to),
+                    Err(error) => tracing::trace!("send to {}: {error}", train.endpoint.to),
                     Ok(()) => {}
                 }
                 ControlFlow::Continue(())

@@ -2,7 +2,6 @@
 //! of datagrams. Its cryptography, handshakes and timers are the library's.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use defguard_boringtun::noise::handshake::parse_handshake_anon;
@@ -14,10 +13,10 @@ use sixwire_proto::keys::{WgPrivateKey, WgPublicKey};
 use tokio::time::Instant;
 
 use super::allowed_ips::AllowedIps;
+use super::endpoint::Endpoint;
 use super::outbox::Outbox;
 use super::packet::{destination, source};
 use super::peer::{Identity, Opened, Peer};
-use super::socket::canonical;
 use super::uapi::{self, Allowed, PeerUpdate, Update};
 
 /// Keys and peers of a device.
@@ -48,7 +47,7 @@ impl Noise {
     /// the length given. `buffer` is at least as long as the datagram and a handshake.
     pub(super) fn open(
         &mut self,
-        (from, datagram): (SocketAddr, &[u8]),
+        (from, datagram): (Endpoint, &[u8]),
         buffer: &mut [u8],
         outbox: &mut Outbox,
         now: Instant,
@@ -113,7 +112,7 @@ impl Noise {
             Some(uapi::Peer {
                 key: peer.key,
                 preshared_key: peer.preshared_key.clone(),
-                endpoint: peer.endpoint,
+                endpoint: peer.endpoint.map(|endpoint| endpoint.to),
                 keepalive: peer.keepalive,
                 allowed_ips: self.allowed_ips.of(*place).collect(),
                 last_handshake: peer.last_handshake(),
@@ -127,13 +126,13 @@ impl Noise {
 
     /// The place of the peer that a datagram says it is from. Handshakes are looked at only as far
     /// as the sender's address has proved itself, when there are many.
-    fn sender(&self, from: SocketAddr, datagram: &[u8], outbox: &mut Outbox) -> Option<usize> {
+    fn sender(&self, from: Endpoint, datagram: &[u8], outbox: &mut Outbox) -> Option<usize> {
         if let [4, 0, 0, 0, a, b, c, d, ..] = *datagram {
             return place(u32::from_le_bytes([a, b, c, d]));
         }
         let identity = self.identity.as_ref()?;
         let mut cookie = [0; 64];
-        match identity.limiter.verify_packet(Some(from.ip()), datagram, &mut cookie) {
+        match identity.limiter.verify_packet(Some(from.to.ip()), datagram, &mut cookie) {
             Ok(Packet::HandshakeInit(init)) => {
                 let half = parse_handshake_anon(&identity.secret, &identity.public, &init).ok()?;
                 self.by_key.get(&WgPublicKey(half.peer_static_public)).copied()
@@ -188,7 +187,11 @@ impl Noise {
             }
         }
         let Some(Some(peer)) = self.peers.get_mut(place) else { return };
-        peer.endpoint = update.endpoint.map(canonical).or(peer.endpoint);
+        if let Some(endpoint) = update.endpoint.map(Endpoint::from)
+            && peer.endpoint.is_none_or(|known| known.to != endpoint.to)
+        {
+            peer.endpoint = Some(endpoint);
+        }
         if let Some(key) = update.preshared_key
             && key != peer.preshared_key
         {

@@ -1,7 +1,8 @@
 //! Datagrams on their way out, as many as possible for each system call.
 
-use std::net::SocketAddr;
 use std::ops::Range;
+
+use super::endpoint::Endpoint;
 
 /// Datagrams in one buffer, in order.
 pub(super) struct Outbox {
@@ -13,7 +14,7 @@ pub(super) struct Outbox {
 /// Datagrams to one place that the kernel takes in one call: all of one size, but for a shorter last.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Train {
-    pub(super) to: SocketAddr,
+    pub(super) endpoint: Endpoint,
     pub(super) octets: Range<usize>,
     /// Octets of each.
     pub(super) size: usize,
@@ -34,7 +35,7 @@ impl Outbox {
     }
 
     /// Takes the first `length` octets of the space as a datagram.
-    pub(super) fn commit(&mut self, to: SocketAddr, length: usize) {
+    pub(super) fn commit(&mut self, to: Endpoint, length: usize) {
         let octets = self.used..self.used + length;
         self.used = octets.end;
         match self.runs.last_mut().filter(|train| train.takes(to, length)) {
@@ -42,12 +43,12 @@ impl Outbox {
                 train.octets.end = octets.end;
                 train.count += 1;
             }
-            None => self.runs.push(Train { to, octets, size: length, count: 1 }),
+            None => self.runs.push(Train { endpoint: to, octets, size: length, count: 1 }),
         }
     }
 
     /// Takes a copy of a datagram; drops it if there is no room.
-    pub(super) fn push(&mut self, to: SocketAddr, datagram: &[u8]) {
+    pub(super) fn push(&mut self, to: Endpoint, datagram: &[u8]) {
         if let Some(space) = self.space().get_mut(..datagram.len()) {
             space.copy_from_slice(datagram);
             self.commit(to, datagram.len());
@@ -73,9 +74,9 @@ impl Outbox {
 
 impl Train {
     /// Whether a further datagram can go with it.
-    fn takes(&self, to: SocketAddr, length: usize) -> bool {
+    fn takes(&self, to: Endpoint, length: usize) -> bool {
         let is_even = self.octets.len() == self.size * self.count;
-        self.to == to
+        self.endpoint == to
             && is_even
             && length <= self.size
             && self.count < TRAIN_DATAGRAMS
@@ -96,16 +97,19 @@ const TRAIN_OCTETS: usize = 65_535 - 60 - 8;
 mod tests {
     use super::*;
 
+    fn endpoint(text: &str) -> Endpoint {
+        text.parse::<std::net::SocketAddr>().unwrap().into()
+    }
+
     #[test]
     fn datagrams_of_one_size_and_place_go_together() {
         let mut outbox = Outbox::default();
-        let [a, b]: [SocketAddr; 2] =
-            ["192.0.2.1:1", "[2001:db8::1]:1"].map(|a| a.parse().unwrap());
+        let [a, b] = ["192.0.2.1:1", "[2001:db8::1]:1"].map(endpoint);
         for (to, length) in [(a, 100), (a, 100), (a, 60), (a, 100), (a, 101), (b, 101), (b, 101)] {
             outbox.push(to, &vec![7; length]);
         }
         let trains: Vec<_> =
-            outbox.trains().map(|(t, octets)| (t.to, octets.len(), t.size)).collect();
+            outbox.trains().map(|(t, octets)| (t.endpoint, octets.len(), t.size)).collect();
         let wanted = [(a, 260, 100), (a, 100, 100), (a, 101, 101), (b, 202, 101)];
         assert_eq!(trains, wanted, "a shorter one ends a train, a longer one starts its own");
         outbox.clear();
@@ -115,7 +119,7 @@ mod tests {
     #[test]
     fn a_train_is_never_longer_than_the_kernel_takes() {
         let mut outbox = Outbox::default();
-        let to = "192.0.2.1:1".parse().unwrap();
+        let to = endpoint("192.0.2.1:1");
         for (length, count) in [(1452, 45), (10, 64)] {
             outbox.clear();
             while outbox.trains().count() < 2 && !outbox.is_full() {
@@ -129,7 +133,7 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_dropped() {
         let mut outbox = Outbox::default();
-        let to = "192.0.2.1:1".parse().unwrap();
+        let to = endpoint("192.0.2.1:1");
         for _ in 0..10 {
             outbox.push(to, &vec![0; LARGEST]);
         }

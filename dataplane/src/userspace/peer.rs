@@ -1,6 +1,5 @@
 //! A peer of a device: its configuration, its session, its counters.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,13 +9,14 @@ use defguard_boringtun::x25519::{PublicKey, StaticSecret};
 use sixwire_proto::keys::{PresharedKey, WgPublicKey};
 use tokio::time::Instant;
 
+use super::endpoint::Endpoint;
 use super::outbox::Outbox;
 
 /// A peer. Without a private key of the device it has no session, and nothing passes.
 pub(super) struct Peer {
     pub(super) key: WgPublicKey,
     pub(super) preshared_key: Option<PresharedKey>,
-    pub(super) endpoint: Option<SocketAddr>,
+    pub(super) endpoint: Option<Endpoint>,
     /// Seconds; 0 for none.
     pub(super) keepalive: u16,
     pub(super) rx_bytes: u64,
@@ -100,13 +100,13 @@ impl Peer {
     /// Opens a datagram; a packet lies at the start of `buffer` then.
     pub(super) fn open(
         &mut self,
-        (from, datagram): (SocketAddr, &[u8]),
+        (from, datagram): (Endpoint, &[u8]),
         buffer: &mut [u8],
         outbox: &mut Outbox,
         now: Instant,
     ) -> Opened {
         let Some(tunnel) = &mut self.tunnel else { return Opened::Nothing };
-        let opened = match tunnel.decapsulate(Some(from.ip()), datagram, buffer) {
+        let opened = match tunnel.decapsulate(Some(from.to.ip()), datagram, buffer) {
             TunnResult::Done if is_cookie(datagram) => return Opened::Nothing,
             TunnResult::Done => Opened::Authentic,
             TunnResult::WriteToTunnelV4(packet, _) | TunnResult::WriteToTunnelV6(packet, _) => {
@@ -121,7 +121,7 @@ impl Peer {
                 Opened::Authentic
             }
             TunnResult::Err(error) => {
-                tracing::trace!("datagram from {from} dropped: {error:?}");
+                tracing::trace!("datagram from {} dropped: {error:?}", from.to);
                 return Opened::Nothing;
             }
         };
@@ -171,7 +171,7 @@ impl Peer {
         self.tunnel.as_ref()?.last_handshake_time()
     }
 
-    fn keep_alive(&mut self, to: SocketAddr, outbox: &mut Outbox, now: Instant) {
+    fn keep_alive(&mut self, to: Endpoint, outbox: &mut Outbox, now: Instant) {
         let Some(tunnel) = &mut self.tunnel else { return };
         self.last_packet = Some(now);
         // Without a session a keepalive would wait for it, and with it all those after.

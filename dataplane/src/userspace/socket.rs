@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV
 use std::os::fd::AsRawFd as _;
 
 use nix::errno::Errno;
+use nix::libc;
 use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg, setsockopt,
     sockopt,
@@ -12,6 +13,7 @@ use nix::sys::socket::{
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::io::Interest;
 
+use super::endpoint::Endpoint;
 use super::outbox::Train;
 
 /// Sockets bound to a port. One address family may be missing on the machine, not both.
@@ -29,7 +31,8 @@ pub(super) struct UdpSocket {
 
 /// What one call received: datagrams of one size, but for a shorter last.
 pub(super) struct Received {
-    pub(super) from: SocketAddr,
+    /// Who sent them, and to which address of ours.
+    pub(super) from: Endpoint,
     pub(super) octets: usize,
     pub(super) size: usize,
 }
@@ -79,7 +82,7 @@ impl Sockets {
 
     /// Sends datagrams of one size to one place.
     pub(super) fn send(&mut self, train: &Train, octets: &[u8]) -> io::Result<()> {
-        let socket = if train.to.is_ipv4() { &mut self.v4 } else { &mut self.v6 };
+        let socket = if train.endpoint.to.is_ipv4() { &mut self.v4 } else { &mut self.v6 };
         let socket = socket.as_mut().ok_or(Errno::EAFNOSUPPORT)?;
         socket.send(train, octets)
     }
@@ -116,9 +119,13 @@ async fn ready(socket: Option<&UdpSocket>, interest: Interest) -> io::Result<()>
 impl UdpSocket {
     fn bind(address: SocketAddr, mark: u32) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
-        if address.is_ipv6() {
+        // Without it answers leave from where the kernel likes.
+        let _ = if address.is_ipv6() {
             socket.set_only_v6(true)?;
-        }
+            setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)
+        } else {
+            setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)
+        };
         if mark != 0 {
             socket.set_mark(mark)?;
         }
@@ -142,7 +149,7 @@ impl UdpSocket {
     /// `WouldBlock` if not.
     pub(super) fn receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
         self.socket.try_io(Interest::READABLE, || {
-            let mut space = nix::cmsg_space!(i32);
+            let mut space = nix::cmsg_space!(i32, libc::in6_pktinfo);
             let mut slices = [IoSliceMut::new(buffer)];
             let message = recvmsg::<SockaddrStorage>(
                 self.socket.as_raw_fd(),
@@ -150,20 +157,50 @@ impl UdpSocket {
                 Some(&mut space),
                 MsgFlags::MSG_DONTWAIT,
             )?;
-            let from = message.address.as_ref().and_then(socket_address).ok_or(Errno::EINVAL)?;
-            let size = message.cmsgs()?.find_map(|cmsg| match cmsg {
-                ControlMessageOwned::UdpGroSegments(size) => usize::try_from(size).ok(),
-                _ => None,
-            });
-            let octets = message.bytes;
-            Ok(Received { from, octets, size: size.filter(|s| *s > 0).unwrap_or(octets.max(1)) })
+            let to = message.address.as_ref().and_then(socket_address).ok_or(Errno::EINVAL)?;
+            let mut from = Endpoint::from(to);
+            let mut size = message.bytes.max(1);
+            for control in message.cmsgs()? {
+                match control {
+                    ControlMessageOwned::UdpGroSegments(octets) => {
+                        size = usize::try_from(octets).unwrap_or(0).max(1);
+                    }
+                    ControlMessageOwned::Ipv4PacketInfo(info) => {
+                        let address = info.ipi_spec_dst.s_addr.to_ne_bytes();
+                        from.from = Some(Ipv4Addr::from(address).into());
+                    }
+                    ControlMessageOwned::Ipv6PacketInfo(info) => {
+                        from.from = Some(Ipv6Addr::from(info.ipi6_addr.s6_addr).into());
+                    }
+                    _ => {}
+                }
+            }
+            Ok(Received { from, octets: message.bytes, size })
         })
     }
 
     fn send(&mut self, train: &Train, octets: &[u8]) -> io::Result<()> {
-        if octets.len() > train.size && self.segments {
-            let size = u16::try_from(train.size).map_err(io::Error::other)?;
-            match self.send_once(train.to, octets, &[ControlMessage::UdpGsoSegments(&size)]) {
+        let outcome = self.send_from(train.endpoint, train.size, octets);
+        let refused = |error: &io::Error| error.kind() != io::ErrorKind::WouldBlock;
+        if train.endpoint.from.is_some() && outcome.as_ref().is_err_and(refused) {
+            // We may not have that address any more.
+            let endpoint = Endpoint { from: None, ..train.endpoint };
+            return self.send_from(endpoint, train.size, octets);
+        }
+        outcome
+    }
+
+    fn send_from(&mut self, endpoint: Endpoint, size: usize, octets: &[u8]) -> io::Result<()> {
+        let to = SockaddrStorage::from(endpoint.to);
+        let source = Source::of(endpoint);
+        if octets.len() > size && self.segments {
+            let each = u16::try_from(size).map_err(io::Error::other)?;
+            let segments = ControlMessage::UdpGsoSegments(&each);
+            let outcome = match &source {
+                Some(source) => self.send_once(&to, octets, &[segments, source.message()]),
+                None => self.send_once(&to, octets, &[segments]),
+            };
+            match outcome {
                 // The device cannot do checksums.
                 Err(error) if error.raw_os_error() == Some(Errno::EIO as i32) => {
                     self.segments = false;
@@ -174,19 +211,21 @@ impl UdpSocket {
                 outcome => return outcome,
             }
         }
-        octets.chunks(train.size).try_for_each(|datagram| self.send_once(train.to, datagram, &[]))
+        octets.chunks(size).try_for_each(|datagram| match &source {
+            Some(source) => self.send_once(&to, datagram, &[source.message()]),
+            None => self.send_once(&to, datagram, &[]),
+        })
     }
 
     fn send_once(
         &self,
-        to: SocketAddr,
+        to: &SockaddrStorage,
         octets: &[u8],
         messages: &[ControlMessage<'_>],
     ) -> io::Result<()> {
-        let to = SockaddrStorage::from(to);
         let fd = self.socket.as_raw_fd();
         let slices = [IoSlice::new(octets)];
-        match sendmsg(fd, &slices, messages, MsgFlags::MSG_DONTWAIT, Some(&to)) {
+        match sendmsg(fd, &slices, messages, MsgFlags::MSG_DONTWAIT, Some(to)) {
             // So that `writable` waits for what is true.
             Err(Errno::EAGAIN) => {
                 let full = || Err(io::ErrorKind::WouldBlock.into());
@@ -212,21 +251,41 @@ fn present(outcome: io::Result<UdpSocket>) -> io::Result<Option<UdpSocket>> {
 }
 
 fn socket_address(address: &SockaddrStorage) -> Option<SocketAddr> {
-    let v4 = address.as_sockaddr_in().map(|a| SocketAddrV4::from(*a).into());
-    v4.or_else(|| address.as_sockaddr_in6().map(|a| without_flow(SocketAddrV6::from(*a)).into()))
+    let v4 = address.as_sockaddr_in().map(|address| SocketAddrV4::from(*address).into());
+    v4.or_else(|| address.as_sockaddr_in6().map(|address| SocketAddrV6::from(*address).into()))
 }
 
-/// A flow label does not make it another place.
-fn without_flow(address: SocketAddrV6) -> SocketAddrV6 {
-    SocketAddrV6::new(*address.ip(), address.port(), 0, address.scope_id())
+/// What has the kernel send from an address.
+enum Source {
+    V4(libc::in_pktinfo),
+    V6(libc::in6_pktinfo),
 }
 
-/// The same place, written the way received datagrams show it.
-pub(super) fn canonical(address: SocketAddr) -> SocketAddr {
-    match (address.ip().to_canonical(), address) {
-        (IpAddr::V4(ip), _) => (ip, address.port()).into(),
-        (IpAddr::V6(_), SocketAddr::V6(address)) => without_flow(address).into(),
-        (IpAddr::V6(ip), SocketAddr::V4(_)) => (ip, address.port()).into(),
+impl Source {
+    fn of(endpoint: Endpoint) -> Option<Self> {
+        match (endpoint.from?, endpoint.to) {
+            (IpAddr::V4(from), SocketAddr::V4(_)) => {
+                let from = libc::in_addr { s_addr: u32::from_ne_bytes(from.octets()) };
+                let any = libc::in_addr { s_addr: 0 };
+                Some(Self::V4(libc::in_pktinfo {
+                    ipi_ifindex: 0,
+                    ipi_spec_dst: from,
+                    ipi_addr: any,
+                }))
+            }
+            (IpAddr::V6(from), SocketAddr::V6(to)) => Some(Self::V6(libc::in6_pktinfo {
+                ipi6_addr: libc::in6_addr { s6_addr: from.octets() },
+                ipi6_ifindex: to.scope_id(),
+            })),
+            _ => None,
+        }
+    }
+
+    fn message(&self) -> ControlMessage<'_> {
+        match self {
+            Self::V4(info) => ControlMessage::Ipv4PacketInfo(info),
+            Self::V6(info) => ControlMessage::Ipv6PacketInfo(info),
+        }
     }
 }
 

@@ -146,3 +146,25 @@ fn a_request_that_makes_no_sense_changes_nothing() {
     pair.echoes();
     pair.down();
 }
+
+#[test]
+fn answers_leave_from_the_address_that_was_asked() {
+    if std::env::var("SIXWIRE_TEST_WIREGUARD").as_deref() == Ok("kernel") {
+        return;
+    }
+    let pair = pair([67, 68]);
+    pair.echoes();
+    // Routing would choose the address with which b came.
+    pair.b.sh("ip addr add 192.0.2.168/24 dev cable");
+    let asked: SocketAddr = ([192, 0, 2, 168], PORT).into();
+    change_peer(&pair, |peer| peer.endpoint = Some(asked));
+    pair.echoes();
+    let (data, name) = (Arc::clone(&pair.data[0]), pair.name.clone());
+    let stats = pair.a.run(move || async move { data.tunnel_stats(&name).await.unwrap() });
+    assert_eq!(stats.peers[&public(68)].endpoint, Some(asked), "it was not followed elsewhere");
+    // And the address may go.
+    pair.b.sh("ip addr del 192.0.2.168/24 dev cable");
+    change_peer(&pair, |peer| peer.endpoint = Some(pair.b.cable_endpoint()));
+    pair.echoes();
+    pair.down();
+}

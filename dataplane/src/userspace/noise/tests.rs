@@ -1,3 +1,4 @@
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::*;
@@ -44,7 +45,9 @@ fn packet(from: u8, to: u8, number: u8) -> Vec<u8> {
 fn datagrams(outbox: &mut Outbox) -> Vec<(SocketAddr, Vec<u8>)> {
     let all = outbox
         .trains()
-        .flat_map(|(train, octets)| octets.chunks(train.size).map(|d| (train.to, d.to_vec())))
+        .flat_map(|(train, octets)| {
+            octets.chunks(train.size).map(|d| (train.endpoint.to, d.to_vec()))
+        })
         .collect();
     outbox.clear();
     all
@@ -81,7 +84,8 @@ impl Pair {
                 } else {
                     (&mut self.a, place_of(B))
                 };
-                let opened = noise.open((from, &datagram), &mut buffer, &mut self.outbox, self.now);
+                let opened =
+                    noise.open((from.into(), &datagram), &mut buffer, &mut self.outbox, self.now);
                 got.extend(opened.map(|length| buffer[..length].to_vec()));
                 next.append(&mut datagrams(&mut self.outbox));
             }
@@ -96,7 +100,7 @@ impl Pair {
         // One datagram of data and nothing else: it is the session of before.
         let at_once = matches!(&sent[..], [(_, datagram)] if datagram[0] == 4);
         for (to, datagram) in sent {
-            self.outbox.push(to, &datagram);
+            self.outbox.push(to.into(), &datagram);
         }
         self.settle(place_of(A)) == [packet(A, B, number)] && at_once
     }
@@ -130,9 +134,30 @@ fn a_peer_is_followed_to_where_it_speaks_from() {
     pair.send(2);
     let [(_, mut datagram)] = datagrams(&mut pair.outbox).try_into().unwrap();
     *datagram.last_mut().unwrap() ^= 1;
-    let opened = pair.b.open((stray, &datagram), &mut [0; 2000], &mut pair.outbox, pair.now);
+    let opened = pair.b.open((stray.into(), &datagram), &mut [0; 2000], &mut pair.outbox, pair.now);
     assert_eq!(opened, None);
     assert_eq!(pair.b.describe().peers[0].endpoint, Some(moved));
+}
+
+#[test]
+fn answers_leave_from_where_the_peer_sent_to_until_it_is_set_elsewhere() {
+    let mut pair = Pair::new();
+    let ours = Some([192, 0, 2, 77].into());
+    pair.send(0);
+    let [(_, init)] = datagrams(&mut pair.outbox).try_into().unwrap();
+    let from = Endpoint { from: ours, ..place_of(A).into() };
+    pair.b.open((from, &init), &mut [0; 2000], &mut pair.outbox, pair.now);
+    assert_eq!(pair.outbox.trains().next().unwrap().0.endpoint, from);
+    pair.outbox.clear();
+    let place = pair.b.by_key[&key(A).public()];
+    let elsewhere: SocketAddr = "192.0.2.9:9".parse().unwrap();
+    let moved = PeerUpdate { endpoint: Some(elsewhere), ..peer(A) };
+    for (update, wanted) in [(peer(A), from), (moved, elsewhere.into())] {
+        pair.b.set(Update { peers: vec![update], ..Update::default() });
+        pair.b.peers[place].as_mut().unwrap().initiate(&mut pair.outbox);
+        assert_eq!(pair.outbox.trains().next().unwrap().0.endpoint, wanted);
+        pair.outbox.clear();
+    }
 }
 
 #[test]
@@ -223,18 +248,18 @@ fn handshakes_beyond_the_limit_are_asked_for_a_cookie_and_a_cookie_helps() {
     let [(_, init)] = datagrams(&mut pair.outbox).try_into().unwrap();
     let mut cookies = 0;
     for _ in 0..HANDSHAKES_PER_SECOND {
-        pair.b.open((place_of(A), &init), &mut [0; 2000], &mut pair.outbox, pair.now);
+        pair.b.open((place_of(A).into(), &init), &mut [0; 2000], &mut pair.outbox, pair.now);
         cookies += datagrams(&mut pair.outbox).iter().filter(|(_, d)| d[0] == 3).count();
     }
     assert!(cookies > 0);
     // It carries a cookie from now on.
-    pair.b.open((place_of(A), &init), &mut [0; 2000], &mut pair.outbox, pair.now);
+    pair.b.open((place_of(A).into(), &init), &mut [0; 2000], &mut pair.outbox, pair.now);
     let [(_, reply)] = datagrams(&mut pair.outbox).try_into().unwrap();
-    pair.a.open((place_of(B), &reply), &mut [0; 2000], &mut pair.outbox, pair.now);
+    pair.a.open((place_of(B).into(), &reply), &mut [0; 2000], &mut pair.outbox, pair.now);
     let place = pair.a.by_key[&key(B).public()];
     pair.a.peers[place].as_mut().unwrap().initiate(&mut pair.outbox);
     let [(_, init)] = datagrams(&mut pair.outbox).try_into().unwrap();
-    pair.b.open((place_of(A), &init), &mut [0; 2000], &mut pair.outbox, pair.now);
+    pair.b.open((place_of(A).into(), &init), &mut [0; 2000], &mut pair.outbox, pair.now);
     let [(_, response)] = datagrams(&mut pair.outbox).try_into().unwrap();
     assert_eq!(response[0], 2, "a response");
 }
@@ -248,7 +273,7 @@ proptest::proptest! {
             *head = [kind, 0, 0, 0];
         }
         let (mut noise, mut outbox) = (side(A, B), Outbox::default());
-        let opened = noise.open((place_of(B), &datagram), &mut [0; 300], &mut outbox, Instant::now());
+        let opened = noise.open((place_of(B).into(), &datagram), &mut [0; 300], &mut outbox, Instant::now());
         proptest::prop_assert_eq!(opened, None);
     }
 }
