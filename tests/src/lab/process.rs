@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::prctl::set_pdeathsig;
-use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill};
 use nix::unistd::{Pid, execvp};
 
 use super::{Namespace, binary};
@@ -35,7 +35,11 @@ impl Process {
         let output = File::options().create(true).append(true).open(log)?;
         let errors = output.try_clone()?;
         command.stdin(Stdio::null()).stdout(output).stderr(errors);
-        let child = command.spawn().with_context(|| format!("starting {command:?}"))?;
+        // A caller that waits for signals in a thread of its own has them blocked, and would hand that on.
+        let own = SigSet::empty().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
+        let child = command.spawn().with_context(|| format!("starting {command:?}"));
+        own.thread_set_mask()?;
+        let child = child?;
         Ok(Self { child, log: log.to_owned() })
     }
 
@@ -152,8 +156,6 @@ pub fn enter(
         .context("mounting the namespace's /sys")?;
     mount(Some(run), "/run", nothing, MsFlags::MS_BIND, nothing)
         .with_context(|| format!("mounting {} on /run", run.display()))?;
-    // A caller that waits for signals in a thread of its own has them blocked, and hands that on.
-    SigSet::all().thread_unblock().context("unblocking signals")?;
     let words: Vec<_> =
         program.iter().map(|word| CString::new(word.as_bytes())).collect::<Result<_, _>>()?;
     let first = words.first().context("no program given")?;
