@@ -14,7 +14,10 @@
 //! | `router.rs`, `route_writer.rs` | routing by itself: what there is, and routes by the thousand |
 //! | `netlink.rs`, `netlink/` | the kernel by `rtnetlink`: links, addresses, routes, rules, events |
 //! | `wireguard.rs` | WireGuard devices, kernel or embedded, by `wireguard-control` |
-//! | `userspace.rs`, `userspace/` | embedded WireGuard: our side, what is said, the helper process, its devices |
+//! | `userspace.rs`, `userspace/{protocol,helper,worker}.rs` | embedded WireGuard: our side, what is said, the helper process, its threads |
+//! | `userspace/{device,tun,socket,control}.rs` | a device of it: carries packets between its interface and its port; its configuration socket |
+//! | `userspace/{noise,peer,endpoint,allowed_ips,uapi}.rs` | what a device is without its sockets: keys, peers, sessions, configuration (pure) |
+//! | `userspace/{segment,coalesce,outbox,virtio,packet,checksum}.rs` | many packets in one, and back (pure) |
 //! | `forwarding.rs` | kernel parameters |
 //! | `options.rs`, `error.rs` | what it is opened with, what can go wrong |
 

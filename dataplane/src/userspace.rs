@@ -2,9 +2,24 @@
 //! tunnels, outlives the daemon, and is told over a control socket which interfaces to make. Their
 //! configuration goes through WireGuard's own userspace sockets.
 
+mod allowed_ips;
+mod checksum;
+mod coalesce;
+mod control;
 mod device;
+mod endpoint;
 pub(crate) mod helper;
+mod noise;
+mod outbox;
+mod packet;
+mod peer;
 mod protocol;
+mod segment;
+mod socket;
+mod tun;
+mod uapi;
+mod virtio;
+mod worker;
 
 use std::ffi::OsString;
 use std::fs::File;

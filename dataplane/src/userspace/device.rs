@@ -1,20 +1,30 @@
-//! One WireGuard device of the helper: a TUN interface, a UDP socket, a configuration socket.
+//! One WireGuard device of the helper: a TUN interface, a UDP port, a configuration socket.
 
+use std::cell::RefCell;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
 
-use gotatun::device::uapi::UapiServer;
-use gotatun::device::{Device, DeviceBuilder};
-use gotatun::packet::{Ip, Packet, PacketBufPool};
-use gotatun::tun::tun_async_device::TunDevice;
-use gotatun::tun::{IpRecv, IpSend, MtuWatcher};
-use gotatun::udp::socket::{UdpSocket, UdpSocketFactory};
-use gotatun::udp::{UdpTransportFactory, UdpTransportFactoryParams};
 use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
-use tokio::sync::oneshot;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::net::UnixListener;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, MissedTickBehavior};
 
+use super::coalesce::Run;
+use super::control::{self, Ask};
+use super::noise::Noise;
+use super::outbox::Outbox;
+use super::segment::{self, ROOM};
+use super::socket::{Received, Sockets};
+use super::tun::{Tun, is_detached};
+use super::uapi::{self, Request, Update};
+use super::virtio;
+use super::worker::Worker;
 use crate::model::IfName;
 
 /// A running device. It ends by [`Self::stop`], or when its interface is deleted.
@@ -26,25 +36,14 @@ pub(super) struct Running {
 
 impl Running {
     /// Makes the interface, which lives as long as the device, and the configuration socket.
-    pub(super) async fn start(name: &IfName, mtu: u32) -> Result<Self, String> {
-        let mut configuration = gotatun::tun::tun::Configuration::default();
-        let mtu = u16::try_from(mtu).map_err(|_| format!("MTU {mtu} is too large"))?;
-        configuration.tun_name(name.as_str()).mtu(mtu);
-        let tun = gotatun::tun::tun::create_as_async(&configuration)
+    pub(super) fn start(name: &IfName, mtu: u32, worker: Arc<Worker>) -> Result<Self, String> {
+        let tun = Tun::create(name, mtu)
             .map_err(|error| format!("create TUN interface {name}: {error}"))?;
         let index = if_nametoindex(name.as_str()).map_err(|error| error.to_string())?;
-        let tun = TunDevice::from_tun_device(tun).map_err(|error| error.to_string())?;
-        let uapi = UapiServer::default_unix_socket(name.as_str(), None, None)
-            .map_err(|error| error.to_string())?;
-        let device = DeviceBuilder::new()
-            .with_udp(Udp(UdpSocketFactory::default()))
-            .with_ip(Tun(tun))
-            .with_uapi(uapi)
-            .build()
-            .await
-            .map_err(|error| error.to_string())?;
+        let listener = control::listen(name)
+            .map_err(|error| format!("make configuration socket of {name}: {error}"))?;
         let (stop, stopped) = oneshot::channel();
-        let task = tokio::spawn(run(device, stopped, socket_path(name)));
+        let task = tokio::spawn(run(name.clone(), tun, (listener, stopped), worker));
         Ok(Self { index, stop, task })
     }
 
@@ -62,107 +61,327 @@ impl Running {
     }
 }
 
-async fn run(mut device: Device<(Udp, Tun, Tun)>, stopped: oneshot::Receiver<()>, socket: PathBuf) {
+async fn run(
+    name: IfName,
+    tun: Tun,
+    (listener, stopped): (UnixListener, oneshot::Receiver<()>),
+    worker: Arc<Worker>,
+) {
+    let (device, asks) = mpsc::channel(1);
+    let mut carrier = worker.spawn(carry(name.clone(), tun, asks));
     tokio::select! {
-        () = device.wait() => tracing::warn!("{} failed", socket.display()),
-        _ = stopped => {}
+        _ = &mut carrier => {}
+        () = control::serve(listener, device) => {}
+        _ = stopped => carrier.abort(),
     }
-    device.stop().await;
-    // Somebody may have removed it before.
-    let _ = std::fs::remove_file(socket);
+    control::remove(&name);
+    // It has ended, or ends at once.
+    let _ = carrier.await;
 }
 
-/// Removes configuration sockets of tunnels that nobody listens on: a killed helper leaves them, and
-/// `wg` stumbles over them.
-pub(super) fn remove_stale_sockets() {
-    let Ok(entries) = std::fs::read_dir(SOCKET_DIR) else { return };
-    for path in entries.flatten().map(|entry| entry.path()) {
-        let name = path.file_stem().and_then(|stem| stem.to_str()).and_then(|s| s.parse().ok());
-        let ours = name.is_some_and(|name: IfName| name.is_tunnel_like());
-        let refused = || {
-            std::os::unix::net::UnixStream::connect(&path)
-                .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
-        };
-        if ours && refused() {
-            // Losing a race against another cleaner is fine.
-            let _ = std::fs::remove_file(&path);
+/// Carries packets until the interface goes.
+async fn carry(name: IfName, tun: Tun, mut asks: mpsc::Receiver<Ask>) {
+    let outcome = async {
+        let mut device = Device::new(tun)?;
+        loop {
+            device.turn(&mut asks).await?;
+            // Others on this thread have their turn.
+            tokio::task::yield_now().await;
+        }
+    };
+    let outcome: io::Result<std::convert::Infallible> = outcome.await;
+    match outcome {
+        Err(error) if is_detached(&error) => tracing::debug!("{name} was deleted"),
+        Err(error) => tracing::warn!("{name} failed: {error}"),
+    }
+}
+
+struct Device {
+    tun: AsyncFd<Tun>,
+    mtu: usize,
+    sockets: Option<Sockets>,
+    fwmark: u32,
+    noise: Noise,
+    /// The kernel takes no datagrams for the moment: then we take no packets.
+    congested: bool,
+    /// Since the last tick: then the MTU is worth a look.
+    has_sent: bool,
+    tick: tokio::time::Interval,
+}
+
+/// What a thread works with, for all its devices.
+struct Buffers {
+    /// When the ticks of all devices began.
+    epoch: Instant,
+    packet: Box<[u8]>,
+    segment: Box<[u8]>,
+    datagrams: Box<[u8]>,
+    opened: Box<[u8]>,
+    used: usize,
+    run: Run,
+    outbox: Outbox,
+}
+
+thread_local! {
+    static BUFFERS: RefCell<Buffers> = RefCell::default();
+}
+
+impl Default for Buffers {
+    fn default() -> Self {
+        let buffer = |size| vec![0; size].into_boxed_slice();
+        Self {
+            epoch: Instant::now(),
+            packet: buffer(virtio::LEN + PACKET),
+            segment: buffer(PACKET),
+            datagrams: buffer(PACKET),
+            opened: buffer(OPENED),
+            used: 0,
+            run: Run::default(),
+            outbox: Outbox::default(),
         }
     }
 }
 
-fn socket_path(name: &IfName) -> PathBuf {
-    Path::new(SOCKET_DIR).join(format!("{name}.sock"))
-}
+impl Device {
+    fn new(tun: Tun) -> io::Result<Self> {
+        let mtu = tun.mtu()?;
+        let mut tick = tokio::time::interval_at(next_tick(), TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        Ok(Self {
+            tun: tun.watched()?,
+            mtu,
+            sockets: None,
+            fwmark: 0,
+            noise: Noise::default(),
+            congested: false,
+            has_sent: true,
+            tick,
+        })
+    }
 
-/// UDP sockets. The library binds its port anew, for another mark say, while tasks that hold the old
-/// socket are still ending.
-struct Udp(UdpSocketFactory);
-
-impl UdpTransportFactory for Udp {
-    type Send = UdpSocket;
-    type Recv = UdpSocket;
-
-    async fn bind(
-        &mut self,
-        params: &UdpTransportFactoryParams,
-    ) -> io::Result<(UdpSocket, UdpSocket)> {
-        for _ in 0..TURNS {
-            match self.0.bind(params).await {
-                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                    tokio::task::yield_now().await;
+    /// Waits for something to do, and does it.
+    async fn turn(&mut self, asks: &mut mpsc::Receiver<Ask>) -> io::Result<()> {
+        let Self { tun, sockets, congested, tick, .. } = self;
+        tokio::select! {
+            Some(ask) = asks.recv() => self.answer(ask),
+            _ = tick.tick() => {
+                if std::mem::take(&mut self.has_sent) {
+                    self.mtu = self.tun.get_ref().mtu().unwrap_or(self.mtu);
                 }
-                outcome => return outcome,
+                self.do_what_is_due();
+            }
+            outcome = readable(sockets.as_ref()) => {
+                outcome?;
+                return BUFFERS.with_borrow_mut(|buffers| self.receive(buffers));
+            }
+            outcome = tun.readable(), if !*congested => {
+                drop(outcome?);
+                return BUFFERS.with_borrow_mut(|buffers| self.send(buffers));
+            }
+            outcome = writable(sockets.as_ref()), if *congested => {
+                outcome?;
+                self.congested = false;
             }
         }
-        self.0.bind(params).await
+        Ok(())
     }
-}
 
-/// A TUN interface that outlives being switched off and packets the kernel does not take: the library
-/// ends a device at the first error, and only the end of the interface is a reason to.
-#[derive(Clone)]
-struct Tun(TunDevice);
+    fn answer(&mut self, Ask { request, answer }: Ask) {
+        let text = match request {
+            Request::Get => {
+                let port = self.sockets.as_ref().map_or(0, Sockets::port);
+                let device = uapi::Device { port, fwmark: self.fwmark, ..self.noise.describe() };
+                device.text() + &uapi::outcome(Ok(()))
+            }
+            Request::Set(update) => uapi::outcome(self.set(update)),
+        };
+        // A client that does not wait for it has it done all the same.
+        let _ = answer.send(text);
+    }
 
-impl IpSend for Tun {
-    async fn send(&mut self, packet: Packet<Ip>) -> io::Result<()> {
-        match self.0.send(packet).await {
-            Err(error) if !is_detached(&error) => {
+    /// Changes the device, all of it or nothing.
+    fn set(&mut self, update: Update) -> Result<(), Errno> {
+        self.noise.check(&update)?;
+        let errno = |error: io::Error| Errno::from_raw(error.raw_os_error().unwrap_or(0));
+        let fwmark = update.fwmark.unwrap_or(self.fwmark);
+        let current = self.sockets.as_ref().map(Sockets::port);
+        let wanted = update.port.or(current).unwrap_or(0);
+        if current == Some(wanted) && wanted != 0 {
+            if let Some(sockets) = self.sockets.as_ref().filter(|_| fwmark != self.fwmark) {
+                sockets.set_mark(fwmark).map_err(errno)?;
+            }
+        } else {
+            // The old ones serve until the new ones are there.
+            self.sockets = Some(Sockets::bind(wanted, fwmark).map_err(errno)?);
+            self.noise.speak_up();
+        }
+        self.fwmark = fwmark;
+        self.noise.set(update);
+        self.do_what_is_due();
+        Ok(())
+    }
+
+    fn do_what_is_due(&mut self) {
+        BUFFERS.with_borrow_mut(|Buffers { outbox, .. }| {
+            self.noise.tick(outbox, Instant::now());
+            self.flush(outbox);
+        });
+    }
+
+    /// Takes packets of the kernel, encrypts and sends them.
+    fn send(&mut self, buffers: &mut Buffers) -> io::Result<()> {
+        let now = Instant::now();
+        self.has_sent = true;
+        for _ in 0..BATCH {
+            let read = self.tun.try_io(Interest::READABLE, |tun| {
+                tun.read(&mut buffers.packet[..virtio::LEN + PACKET - ROOM])
+            });
+            let (offload, place) = match read {
+                Ok(read) => read,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            };
+            let packet = (&mut buffers.packet[place.start..], place.len());
+            let peer = self.noise.route(&packet.0[..packet.1]);
+            let (Some(offload), Some(peer)) = (offload, peer) else { continue };
+            let (segment, outbox) = (&mut buffers.segment, &mut buffers.outbox);
+            let split = segment::split(packet, offload, segment, |buffer, length| {
+                if outbox.is_full() {
+                    self.flush(outbox);
+                }
+                let padded = length.next_multiple_of(16).min(self.mtu).max(length);
+                buffer[length..padded].fill(0);
+                self.noise.seal(peer, &buffer[..padded], outbox, now);
+            });
+            if split.is_err() {
+                tracing::trace!("a packet of the kernel makes no sense: {offload:?}");
+            }
+        }
+        self.flush(&mut buffers.outbox);
+        Ok(())
+    }
+
+    /// Receives datagrams, decrypts them and gives the packets to the kernel.
+    fn receive(&mut self, buffers: &mut Buffers) -> io::Result<()> {
+        let now = Instant::now();
+        for _ in 0..BATCH {
+            let mut idle = true;
+            for number in 0..2 {
+                let socket = self.sockets.as_ref().and_then(|s| s.both().nth(number));
+                match socket.map(|socket| socket.receive(&mut buffers.datagrams)) {
+                    Some(Ok(received)) => {
+                        idle = false;
+                        self.open(&received, buffers, now)?;
+                    }
+                    Some(Err(error)) if error.kind() != io::ErrorKind::WouldBlock => {
+                        // It stands for a datagram sent before.
+                        tracing::trace!("receive: {error}");
+                    }
+                    Some(Err(_)) | None => {}
+                }
+            }
+            if idle {
+                break;
+            }
+        }
+        self.deliver(buffers)?;
+        buffers.used = 0;
+        self.flush(&mut buffers.outbox);
+        Ok(())
+    }
+
+    fn open(&mut self, received: &Received, buffers: &mut Buffers, now: Instant) -> io::Result<()> {
+        let Received { from, octets, size } = *received;
+        let mut start = 0;
+        while start < octets {
+            let end = octets.min(start + size);
+            if buffers.opened.len() - buffers.used < PACKET {
+                self.deliver(buffers)?;
+                buffers.used = 0;
+            }
+            if buffers.outbox.is_full() {
+                self.flush(&mut buffers.outbox);
+            }
+            let space = &mut buffers.opened[buffers.used..];
+            let datagram = (from, &buffers.datagrams[start..end]);
+            if let Some(length) = self.noise.open(datagram, space, &mut buffers.outbox, now) {
+                let packet = buffers.used..buffers.used + length;
+                if !buffers.run.join(&buffers.opened, &packet) {
+                    self.deliver(buffers)?;
+                    buffers.run.start(&buffers.opened, packet);
+                }
+                buffers.used += length;
+            }
+            start = end;
+        }
+        Ok(())
+    }
+
+    /// Gives the kernel what was joined so far.
+    fn deliver(&self, buffers: &mut Buffers) -> io::Result<()> {
+        let Buffers { run, opened, .. } = buffers;
+        let (offload, parts) = run.finish(opened);
+        let outcome = match parts {
+            [] => Ok(()),
+            parts => self.tun.get_ref().write(offload, opened, parts),
+        };
+        run.clear();
+        match outcome {
+            Err(error) if is_detached(&error) => Err(error),
+            // It is switched off, or the packet is not one.
+            Err(error) => {
                 tracing::trace!("packet refused by the kernel: {error}");
                 Ok(())
             }
-            outcome => outcome,
-        }
-    }
-}
-
-impl IpRecv for Tun {
-    async fn recv<'a>(
-        &'a mut self,
-        pool: &mut PacketBufPool,
-    ) -> io::Result<impl Iterator<Item = Packet<Ip>> + Send + 'a> {
-        loop {
-            // The device reads one packet at a time.
-            let packet = self.0.recv(pool).await.map(|mut packets| packets.next());
-            match packet {
-                Ok(packet) => return Ok(packet.into_iter()),
-                // Not from the kernel: what it gave is no IP packet.
-                Err(error) if error.raw_os_error().is_none() => {}
-                Err(error) => return Err(error),
-            }
+            Ok(()) => Ok(()),
         }
     }
 
-    fn mtu(&self) -> MtuWatcher {
-        self.0.mtu()
+    fn flush(&mut self, outbox: &mut Outbox) {
+        if let Some(sockets) = &mut self.sockets {
+            let _ = outbox.trains().try_for_each(|(train, octets)| {
+                match sockets.send(train, octets) {
+                    // What is left is lost, as in any full queue.
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        self.congested = true;
+                        return ControlFlow::Break(());
+                    }
+                    Err(error) => tracing::trace!("send to {}: {error}", train.endpoint.to),
+                    Ok(()) => {}
+                }
+                ControlFlow::Continue(())
+            });
+        }
+        outbox.clear();
     }
 }
 
-/// Whether the interface behind the descriptor was deleted.
-fn is_detached(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(Errno::EBADFD as i32)
+/// All devices of a thread tick together: one waking for all of them.
+fn next_tick() -> Instant {
+    let epoch = BUFFERS.with_borrow(|buffers| buffers.epoch);
+    let past = epoch.elapsed().as_nanos() % TICK.as_nanos();
+    Instant::now() + TICK - Duration::from_nanos(u64::try_from(past).unwrap_or(0))
 }
 
-/// Turns of the runtime after which another socket has the port: one of ours is closed after one.
-const TURNS: u32 = 16;
-/// Where `wg` and every other tool look for configuration sockets.
-const SOCKET_DIR: &str = "/var/run/wireguard";
+async fn readable(sockets: Option<&Sockets>) -> io::Result<()> {
+    match sockets {
+        Some(sockets) => sockets.readable().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn writable(sockets: Option<&Sockets>) -> io::Result<()> {
+    match sockets {
+        Some(sockets) => sockets.writable().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The library counts in it: handshakes, keepalives.
+const TICK: Duration = Duration::from_millis(250);
+/// Calls in a row for one direction; then the other, and other devices, have their turn.
+const BATCH: usize = 8;
+/// Octets: more than any packet, datagram or run of them, and what stands around it.
+const PACKET: usize = (64 << 10) + 512;
+/// Octets of decrypted packets held back at most.
+const OPENED: usize = 4 * PACKET;

@@ -1,4 +1,5 @@
-//! The helper process: serves the control socket and carries the packets, on one thread.
+//! The helper process: serves the control socket, and carries the packets on as many threads as there
+//! are processors.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -14,8 +15,10 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Mutex, Notify, Semaphore};
 
-use super::device::{Running, remove_stale_sockets};
+use super::control;
+use super::device::Running;
 use super::protocol::{self, Answer, Request};
+use super::worker::Workers;
 use crate::error::Error;
 use crate::model::IfName;
 
@@ -55,7 +58,7 @@ async fn serve(run_dir: &Path) -> io::Result<()> {
         _ => {}
     }
     let listener = UnixListener::bind(&path)?;
-    remove_stale_sockets();
+    control::remove_stale();
     let helper = Arc::new(Helper::default());
     say_ready()?;
     loop {
@@ -80,6 +83,7 @@ fn say_ready() -> io::Result<()> {
 
 struct Helper {
     devices: Mutex<BTreeMap<IfName, Running>>,
+    workers: Mutex<Workers>,
     stop: Notify,
     connections: Arc<Semaphore>,
 }
@@ -88,6 +92,7 @@ impl Default for Helper {
     fn default() -> Self {
         Self {
             devices: Mutex::default(),
+            workers: Mutex::default(),
             stop: Notify::new(),
             connections: Arc::new(Semaphore::new(CONNECTIONS)),
         }
@@ -127,9 +132,10 @@ impl Helper {
         let mut devices = self.devices.lock().await;
         stop_all(devices.extract_if(.., |name, device| !device.is_alive(name))).await;
         match request {
-            Request::Create { name, mtu } => {
-                Answer { error: create(&mut devices, name, mtu).await.err(), ..Answer::default() }
-            }
+            Request::Create { name, mtu } => Answer {
+                error: self.create(&mut devices, name, mtu).await.err(),
+                ..Answer::default()
+            },
             Request::Delete { name } => {
                 if let Some(device) = devices.remove(&name) {
                     device.stop().await;
@@ -147,6 +153,24 @@ impl Helper {
             }
         }
     }
+
+    async fn create(
+        &self,
+        devices: &mut BTreeMap<IfName, Running>,
+        name: IfName,
+        mtu: u32,
+    ) -> Result<(), String> {
+        if devices.contains_key(&name) {
+            return Ok(());
+        }
+        if devices.len() >= DEVICES {
+            return Err(format!("it has {DEVICES} interfaces already, its limit"));
+        }
+        let worker = self.workers.lock().await.least_busy().map_err(|error| error.to_string())?;
+        let device = Running::start(&name, mtu, worker)?;
+        devices.insert(name, device);
+        Ok(())
+    }
 }
 
 async fn stop_all(devices: impl IntoIterator<Item = (IfName, Running)>) {
@@ -155,23 +179,7 @@ async fn stop_all(devices: impl IntoIterator<Item = (IfName, Running)>) {
     }
 }
 
-async fn create(
-    devices: &mut BTreeMap<IfName, Running>,
-    name: IfName,
-    mtu: u32,
-) -> Result<(), String> {
-    if devices.contains_key(&name) {
-        return Ok(());
-    }
-    if devices.len() >= DEVICES {
-        return Err(format!("it has {DEVICES} interfaces already, its limit"));
-    }
-    let device = Running::start(&name, mtu).await?;
-    devices.insert(name, device);
-    Ok(())
-}
-
 /// Connections at a time; the daemon uses two, and one for each removal under way.
 const CONNECTIONS: usize = 64;
-/// Interfaces at a time: 150 KB and 4 descriptors each.
+/// Interfaces at a time: 4 descriptors each.
 const DEVICES: usize = 1000;

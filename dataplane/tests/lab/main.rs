@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a failure is a failed test")]
 
 mod adoption;
+mod embedded;
 mod events;
 mod forwarding;
 mod node;

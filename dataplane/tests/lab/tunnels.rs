@@ -255,7 +255,8 @@ fn forty_tunnels_of_one_node() {
             line.split_whitespace().next().unwrap().parse().unwrap()
         };
         println!("helper with 40 interfaces: {} KiB", number("VmRSS:"));
-        assert_eq!(number("Threads:"), 1);
+        let processors = std::thread::available_parallelism().unwrap().get();
+        assert!(number("Threads:") <= processors as u64, "{status}");
         assert!(number("VmRSS:") < 30_000, "{status}");
     }
     a.down(&data);
