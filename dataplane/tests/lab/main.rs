@@ -12,4 +12,5 @@ mod node;
 mod ownership;
 mod routes;
 mod tunnels;
+mod wireguard;
 mod writer;
