@@ -27,6 +27,8 @@ pub(super) struct Peer {
     last_packet: Option<Instant>,
     /// Packets wait for a session.
     waiting: bool,
+    /// A handshake was asked for, and nothing has come since.
+    asked: bool,
 }
 
 /// What a device gives each of its peers.
@@ -59,6 +61,7 @@ impl Peer {
             last_handshake: None,
             last_packet: None,
             waiting: false,
+            asked: false,
         }
     }
 
@@ -126,6 +129,7 @@ impl Peer {
             }
         };
         self.endpoint = Some(from);
+        self.asked = false;
         self.rx_bytes += datagram.len() as u64;
         self.last_packet = Some(now);
         if self.waiting {
@@ -136,9 +140,14 @@ impl Peer {
 
     /// Does what is due: handshakes, keepalives.
     pub(super) fn tick(&mut self, outbox: &mut Outbox, now: Instant) {
-        let (Some(tunnel), Some(to)) = (&mut self.tunnel, self.endpoint) else { return };
+        let (Some(tunnel), Some(mut to)) = (&mut self.tunnel, self.endpoint) else { return };
         if let TunnResult::WriteToNetwork(datagram) = tunnel.update_timers(outbox.space()) {
             let length = datagram.len();
+            if is_initiation(datagram) && std::mem::replace(&mut self.asked, true) {
+                // Perhaps the way has changed, and what it was sent from is wrong there.
+                to.from = None;
+                self.endpoint = Some(to);
+            }
             self.sent(length, now);
             outbox.commit(to, length);
         }
@@ -217,6 +226,10 @@ impl Peer {
 
 fn is_data(datagram: &[u8]) -> bool {
     datagram.first() == Some(&4)
+}
+
+fn is_initiation(datagram: &[u8]) -> bool {
+    datagram.first() == Some(&1)
 }
 
 fn is_cookie(datagram: &[u8]) -> bool {

@@ -10,6 +10,7 @@ use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg, setsockopt,
     sockopt,
 };
+use nix::{setsockopt_impl, sockopt_impl};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::io::Interest;
 
@@ -124,6 +125,8 @@ impl UdpSocket {
             socket.set_only_v6(true)?;
             setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)
         } else {
+            // Routers may cut what is too long for their links, whether they can tell us or not.
+            let _ = setsockopt(&socket, Discovery, &libc::IP_PMTUDISC_DONT);
             setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)
         };
         if mark != 0 {
@@ -288,6 +291,15 @@ impl Source {
         }
     }
 }
+
+sockopt_impl!(
+    /// What IPv4 does to find out how long packets may be.
+    Discovery,
+    SetOnly,
+    libc::IPPROTO_IP,
+    libc::IP_MTU_DISCOVER,
+    libc::c_int
+);
 
 /// Octets that wait in the kernel at most, each way: 20 ms at 1.6 Gbit/s.
 const BUFFER: usize = 4 << 20;
