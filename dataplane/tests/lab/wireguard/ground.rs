@@ -22,6 +22,8 @@ pub(crate) struct End {
     pub(crate) node: Arc<Node>,
     pub(crate) data: Arc<Dataplane>,
     pub(crate) desired: Desired,
+    /// Its servers end with it.
+    alive: Arc<()>,
 }
 
 /// Address families.
@@ -47,10 +49,9 @@ impl End {
         let (data, _) = node.open_with(options);
         let mut desired = node.desired([]);
         node.sh("ip link set lo up");
-        let end = Self { node, data, desired: Desired::default() };
-        desired.addresses.insert(end.inner(Family::V4));
-        end.node.reconcile(&end.data, &desired);
-        let end = Self { desired, ..end };
+        desired.addresses.insert(inner(Family::V4, node.id.octets()[0]));
+        node.reconcile(&data, &desired);
+        let end = Self { node, data, desired, alive: Arc::default() };
         for family in FAMILIES {
             end.serve(end.inner(family));
         }
@@ -63,10 +64,7 @@ impl End {
 
     /// Its address in the mesh.
     pub(crate) fn inner(&self, family: Family) -> IpAddr {
-        match family {
-            Family::V4 => Ipv4Addr::new(10, 99, 0, self.octet()).into(),
-            Family::V6 => self.node.address(),
-        }
+        inner(family, self.octet())
     }
 
     /// Its address on a wire.
@@ -157,10 +155,14 @@ impl End {
     /// Echoes datagrams at an address of its own.
     pub(crate) fn serve(&self, address: IpAddr) {
         let socket = self.node.run(move || async move { UdpSocket::bind((address, 7)).unwrap() });
+        socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        let alive = Arc::downgrade(&self.alive);
         std::thread::spawn(move || {
             let mut octets = vec![0; 1 << 16];
-            while let Ok((count, from)) = socket.recv_from(&mut octets) {
-                let _ = socket.send_to(&octets[..count], from);
+            while alive.strong_count() > 0 {
+                if let Ok((count, from)) = socket.recv_from(&mut octets) {
+                    let _ = socket.send_to(&octets[..count], from);
+                }
             }
         });
     }
@@ -266,6 +268,13 @@ impl End {
 
 fn pattern(octets: usize) -> Vec<u8> {
     (0..=250).cycle().take(octets).collect()
+}
+
+fn inner(family: Family, octet: u8) -> IpAddr {
+    match family {
+        Family::V4 => Ipv4Addr::new(10, 99, 0, octet).into(),
+        Family::V6 => format!("fd00:0:0:{octet:x}::1").parse().unwrap(),
+    }
 }
 
 pub(crate) fn on_wire(family: Family, octet: u8) -> IpAddr {

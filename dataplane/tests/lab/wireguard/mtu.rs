@@ -50,7 +50,7 @@ fn packets_of_every_size_near_the_limits_pass_whole() {
                     before,
                     "{inner:?} of {mtu} over {outer:?}"
                 );
-                for octets in [largest + 1, 2 * mtu, 65_000] {
+                for octets in [largest + 1, 2 * largest, 65_000].map(|n| n.min(65_000)) {
                     assert!(
                         a.hears(b.inner(inner), octets, 50),
                         "{octets} of {mtu} over {outer:?}"
