@@ -26,7 +26,7 @@ fn no_sequence_of_inputs_breaks_the_engine_or_its_model() {
 
 #[test]
 fn no_wire_makes_the_embedded_wireguard_take_what_was_not_sent() {
-    run("session", 400);
+    run("session", 2_000);
 }
 
 #[test]

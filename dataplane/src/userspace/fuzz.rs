@@ -66,6 +66,10 @@ pub fn offload(octets: &[u8]) {
 /// # Panics
 /// When it does not.
 pub fn coalesce(octets: &[u8]) {
+    comes_apart_again(&packets(octets));
+}
+
+fn packets(octets: &[u8]) -> Vec<Vec<u8>> {
     let mut octets = Octets(octets);
     let mut packets: Vec<Vec<u8>> = Vec::new();
     while !octets.0.is_empty() && packets.len() < PACKETS {
@@ -91,7 +95,7 @@ pub fn coalesce(octets: &[u8]) {
             packets.push(packet);
         }
     }
-    comes_apart_again(&packets);
+    packets
 }
 
 /// Octets that are taken one after the other; zeros follow them.
@@ -220,3 +224,19 @@ fn canonical(packet: &[u8]) -> Vec<u8> {
 
 /// In an input: as many as stay in one run, and some more.
 const PACKETS: usize = 100;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn inputs_make_runs() {
+        let mut first = [0; 80];
+        (first[0], first[9], first[32], first[33]) = (0x45, 6, 0x50, 0x10);
+        let mut octets = [&[4, 80], &first[..]].concat();
+        (0..5).for_each(|_| octets.extend([[5, 0].as_slice(), &[9; 40]].concat()));
+        let packets = packets(&octets);
+        assert_eq!((packets.len(), join(&packets).len()), (6, 1));
+        coalesce(&octets);
+    }
+}

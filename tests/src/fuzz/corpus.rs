@@ -86,7 +86,7 @@ fn segment(v6: u8) -> Vec<u8> {
         _ => [&[0x60, 0, 0, 0, 0, 60, 6, 64], [0xfd; 32].as_slice()].concat(),
     };
     ip.extend([0, 80, 0, 81, 0, 0, 0, 1, 0, 0, 0, 2, 0x50, 0x10, 4, 0, 0, 0, 0, 0]);
-    ip.extend((0..40).map(|n| n * 7));
+    ip.extend((0..40).map(|n| n * 5));
     ip
 }
 
