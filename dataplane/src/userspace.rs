@@ -297,7 +297,8 @@ impl State {
     fn keep(&mut self, name: &IfName, legacy: Vec<OwnedFd>) {
         match legacy.try_into() {
             Ok(legacy) => drop(self.held.insert(name.clone(), legacy)),
-            Err(_) => tracing::warn!("{name} cannot be restored if the helper ends"),
+            // An older helper does not know how, or descriptors ran out.
+            Err(_) => tracing::debug!("{name} cannot be restored if the helper ends"),
         }
     }
 }

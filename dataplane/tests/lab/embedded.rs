@@ -1,7 +1,7 @@
 //! What the embedded WireGuard promises beyond carrying packets.
 
 use std::io::{IoSliceMut, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{SocketAddr, SocketAddrV6, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -258,6 +258,62 @@ fn what_gets_lost_is_counted_by_reason() {
         }
     });
     pair.a.sh("ip route del unreachable 192.0.2.84");
+    pair.echoes();
+    pair.down();
+}
+
+#[test]
+fn an_endpoint_may_be_a_link_local_address() {
+    let pair = pair([85, 86]);
+    for node in [&pair.a, &pair.b] {
+        let octet = node.id.octets()[0];
+        node.sh(&format!("ip addr add fe80::{octet}/64 dev cable nodad"));
+    }
+    let scope = pair.a.run(|| async { nix::net::if_::if_nametoindex("cable").unwrap() });
+    let asked = SocketAddrV6::new("fe80::86".parse().unwrap(), PORT, 0, scope).into();
+    change_peer(&pair, |peer| peer.endpoint = Some(asked));
+    pair.echoes();
+    let (data, name) = (Arc::clone(&pair.data[0]), pair.name.clone());
+    let stats = pair.a.run(move || async move { data.tunnel_stats(&name).await.unwrap() });
+    assert_eq!(stats.peers[&public(86)].endpoint, Some(asked));
+    // The other side has learnt where we are, scope and all.
+    let (data, name) = (
+        Arc::clone(&pair.data[1]),
+        pair.b.tunnel_to(&pair.a, sixwire_dataplane::model::Role::Served).0,
+    );
+    let stats = pair.b.run(move || async move { data.tunnel_stats(&name).await.unwrap() });
+    let seen = stats.peers[&public(85)].endpoint.unwrap();
+    assert!(matches!(seen, SocketAddr::V6(seen) if seen.scope_id() != 0), "{seen}");
+    pair.down();
+}
+
+#[test]
+fn an_interface_that_is_switched_off_for_a_while_works_again() {
+    let pair = pair([87, 88]);
+    pair.echoes();
+    let route = pair.a.sh("ip -6 route show fd00:0:0:58::/64");
+    pair.a.sh(&format!("ip link set {} down", pair.name));
+    let (from, to) = (pair.b.address(), SocketAddr::from((pair.a.address(), 7)));
+    pair.b.run(move || async move {
+        let socket = UdpSocket::bind((from, 0)).unwrap();
+        for _ in 0..5 {
+            socket.send_to(b"hello", to).unwrap();
+        }
+    });
+    if std::env::var("SIXWIRE_TEST_WIREGUARD").as_deref() != Ok("kernel") {
+        let data = Arc::clone(&pair.data[0]);
+        pair.a.run(move || async move {
+            while data.drops().await.unwrap().get("delivery_refused").is_none_or(|n| *n < 5) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        });
+    }
+    pair.a.sh(&format!("ip link set {} up", pair.name));
+    let link_local = pair.a.id.link_local();
+    pair.a.sh(&format!("ip addr replace {link_local}/64 dev {} nodad", pair.name));
+    let words: Vec<_> = route.split_whitespace().filter(|word| *word != "pref").collect();
+    let words = words.strip_suffix(&["medium"]).unwrap_or(&words).join(" ");
+    pair.a.sh(&format!("ip -6 route replace {words}"));
     pair.echoes();
     pair.down();
 }
