@@ -67,8 +67,12 @@ pub enum KernelEvent {
     RouteGone(RouteKey),
     /// Somebody else removed an unreachable route of ours.
     UnreachableGone(Prefix),
-    /// The embedded WireGuard helper died, and its interfaces with it.
-    HelperGone,
+    /// The embedded WireGuard helper died and was started again. Interfaces stayed; sessions are made
+    /// anew. Of those it could not carry on with, the end is told apart.
+    HelperRestarted {
+        /// Tunnels it carries on.
+        tunnels: usize,
+    },
     /// Events were lost: observe everything anew.
     Overrun,
 }

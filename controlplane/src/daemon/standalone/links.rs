@@ -165,7 +165,7 @@ impl Links {
                 drift.vanished.insert(key);
             }),
             KernelEvent::Overrun => *asked = Asked { interfaces: true, routes: true },
-            KernelEvent::UnreachableGone(_) | KernelEvent::HelperGone => {}
+            KernelEvent::UnreachableGone(_) | KernelEvent::HelperRestarted { .. } => {}
         }
     }
 
