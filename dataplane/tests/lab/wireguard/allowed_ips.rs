@@ -7,7 +7,7 @@ use sixwire_dataplane::model::{Peer, RouteKey};
 use sixwire_proto::keys::WgPublicKey;
 use sixwire_proto::prefix::Prefix;
 
-use super::ground::{End, Family, address, cabled, prefixes, two, until, wire};
+use super::ground::{End, Family, address, cabled, host_address, prefixes, two, until, wire};
 use crate::node::PORT;
 
 #[test]
@@ -15,7 +15,7 @@ fn sources_that_are_not_allowed_are_dropped_and_destinations_that_are_not_are_no
     let [a, b] = two([101, 102]);
     let good = a.inner(Family::V6);
     let bad: IpAddr = "2001:db8:bad::1".parse().unwrap();
-    a.sh(&format!("ip addr add {bad}/128 dev lo"));
+    host_address(&a.node, bad);
     b.change_peer(|peer| peer.allowed_ips = prefixes(&["fd00:0:0:65::/64"]));
     let to = b.inner(Family::V6);
     let inbox = b.node.run(move || async move { UdpSocket::bind((to, 8)).unwrap() });
@@ -54,7 +54,7 @@ fn prefixes_move_from_peer_to_peer_and_the_longest_counts() {
     address(&c.node, "cable", [198, 51, 100, 2].into());
     let of_both: IpAddr = "fd00:0:0:77::7".parse().unwrap();
     for end in [&b, &c] {
-        end.sh(&format!("ip addr add {of_both}/128 dev lo"));
+        host_address(&end.node, of_both);
         end.serve(of_both);
     }
     let to_c = Peer {

@@ -32,7 +32,8 @@ fn both_families_pass_inside_both_families() {
             for (from, to) in [(&a, &b), (&b, &a)] {
                 from.reaches(to.inner(inner));
                 let flood = format!("ping -n -f -c 100 -W 5 {}", to.inner(inner));
-                assert!(from.sh(&flood).contains(" 0% packet loss"), "{outer:?} {inner:?}");
+                let said = from.sh(&flood);
+                assert!(said.contains(" 0% packet loss"), "{inner:?} over {outer:?}: {said}");
             }
             a.streams(&b, inner, STREAM);
         }

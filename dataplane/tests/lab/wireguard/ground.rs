@@ -296,6 +296,12 @@ pub(crate) fn wire([(one, near), (other, far)]: [(&Node, &str); 2]) {
     other.sh(&format!("ip link set {far} up"));
 }
 
+/// Gives a node an address of its own, on no wire.
+pub(crate) fn host_address(node: &Node, address: IpAddr) {
+    let (bits, nodad) = if address.is_ipv4() { (32, "") } else { (128, "nodad") };
+    node.sh(&format!("ip addr add {address}/{bits} dev lo {nodad}"));
+}
+
 pub(crate) fn address(node: &Node, interface: &str, address: IpAddr) {
     let nodad = if address.is_ipv4() { "" } else { "nodad" };
     node.sh(&format!("ip addr add {address}/{} dev {interface} {nodad}", length(address)));

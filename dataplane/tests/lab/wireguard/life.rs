@@ -8,7 +8,7 @@ use std::time::Duration;
 use sixwire_dataplane::Error;
 use sixwire_dataplane::model::Change;
 
-use super::ground::{End, FAMILIES, Family, cabled, is_kernel, pause, two, until};
+use super::ground::{End, FAMILIES, Family, cabled, host_address, is_kernel, pause, two, until};
 use crate::node::{Node, PORT};
 
 #[test]
@@ -123,7 +123,7 @@ fn a_tunnel_moved_elsewhere_carries_on_there_and_is_ours_again_when_it_returns()
     let (name, away) = (a.name(), Node::start(204));
     a.sh(&format!("ip link set {name} netns {}", away.tid));
     away.sh("ip link set lo up");
-    away.sh(&format!("ip addr add {}/128 dev lo", a.node.address()));
+    host_address(&away, a.node.address());
     away.sh(&format!("ip link set {name} up"));
     away.sh(&format!("ip -6 route add {} dev {name} src {}", b.node.prefix(), a.node.address()));
     // Its datagrams still go where it was made.
@@ -132,7 +132,7 @@ fn a_tunnel_moved_elsewhere_carries_on_there_and_is_ours_again_when_it_returns()
     if is_kernel() {
         let again = a.apply(Change::CreateTunnel(name.clone(), a.tunnel().clone()));
         assert!(matches!(again, Err(Error::PortTaken { port: PORT, .. })), "{again:?}");
-        assert!(!a.sh("ip -o link").contains("sw-"));
+        until("what was made of it to go", || (!a.sh("ip -o link").contains("sw-")).then_some(()));
         away.sh(&format!("ip link set {name} netns {}", a.node.tid));
     }
     a.up();

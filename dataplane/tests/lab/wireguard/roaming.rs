@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use super::ground::{End, FAMILIES, Family, address, on_wire, pause, two, until};
+use super::ground::{End, FAMILIES, Family, address, host_address, on_wire, pause, two, until};
 use crate::node::PORT;
 
 #[test]
@@ -150,7 +150,7 @@ fn a_source_is_chosen_anew_when_the_way_to_the_other_end_changes() {
     super::ground::wire([(&a.node, "second"), (&b.node, "second")]);
     a.sh("ip addr add 198.51.100.1/24 dev second");
     b.sh("ip addr add 198.51.100.2/24 dev second");
-    b.sh("ip addr add 203.0.113.90/32 dev lo");
+    host_address(&b.node, [203, 0, 113, 90].into());
     // As providers do: nothing passes that comes by the wrong way.
     b.sh("nft add table ip t");
     b.sh("nft add chain ip t c { type filter hook prerouting priority 0 ; }");

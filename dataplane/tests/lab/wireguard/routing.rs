@@ -9,7 +9,7 @@ use sixwire_dataplane::model::{Family as RuleFamily, IfName, RouteKey, Rule};
 use sixwire_proto::prefix::Prefix;
 use sixwire_proto::router_id::RouterId;
 
-use super::ground::{End, FAMILIES, Family, length, on_wire, pause, two, wire};
+use super::ground::{End, FAMILIES, Family, host_address, length, on_wire, pause, two, wire};
 use crate::node::{Node, PORT};
 
 /// A router between two ends: what a knows of the other side is in table 100, everything else goes by
@@ -104,7 +104,7 @@ fn a_default_route_through_the_tunnel_leaves_its_own_datagrams_out() {
     ground.rules(Rules::Marked);
     let anywhere = ["203.0.113.7", "2001:db8:77::7"].map(|text| text.parse().unwrap());
     for to in anywhere {
-        ground.b.sh(&format!("ip addr add {to} dev lo"));
+        host_address(&ground.b.node, to);
         ground.b.serve(to);
     }
     for outer in FAMILIES {

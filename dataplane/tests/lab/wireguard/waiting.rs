@@ -3,7 +3,7 @@
 use std::net::UdpSocket;
 use std::time::Duration;
 
-use super::ground::{End, FAMILIES, Family, cabled, two};
+use super::ground::{End, FAMILIES, Family, cabled, host_address, two};
 use crate::node::PORT;
 
 #[test]
@@ -42,7 +42,7 @@ fn an_endpoint_without_a_route_is_reached_once_there_is_one() {
             peer.endpoint = Some((ip.parse::<std::net::IpAddr>().unwrap(), PORT).into())
         });
         assert!(!a.hears(b.inner(Family::V6), 10, 5), "there is no route");
-        b.sh(&format!("ip addr add {ip}/{bits} dev lo"));
+        host_address(&b.node, ip.parse().unwrap());
         assert!(!a.hears(b.inner(Family::V6), 10, 5), "there is still none");
         a.sh(&format!("ip route add {ip}/{bits} via {}", b.outer(outer)));
         a.reaches_both(&b);
