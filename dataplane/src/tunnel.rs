@@ -223,22 +223,24 @@ impl Tunnels {
     /// What a helper was asked when it was killed is asked of its successor.
     async fn read(&self, name: &IfName) -> Result<(ObservedWireGuard, TunnelStats), Error> {
         match self.control.get(name).await {
-            Err(Error::Gone { .. }) if self.is_back(name).await => self.control.get(name).await,
+            Err(error) if self.is_asked_again(name, &error).await => self.control.get(name).await,
             outcome => outcome,
         }
     }
 
     async fn set(&self, link: &Link, update: &WireGuardUpdate) -> Result<(), Error> {
         match set(&self.netlink, &self.control, link, update).await {
-            Err(Error::Gone { .. }) if self.is_back(&link.name).await => {
+            Err(error) if self.is_asked_again(&link.name, &error).await => {
                 set(&self.netlink, &self.control, link, update).await
             }
             outcome => outcome,
         }
     }
 
-    async fn is_back(&self, name: &IfName) -> bool {
-        self.backend == Backend::Embedded && self.helper.came_back(name).await
+    async fn is_asked_again(&self, name: &IfName, error: &Error) -> bool {
+        self.backend == Backend::Embedded
+            && error.is_broken_off()
+            && self.helper.came_back(name).await
     }
 
     /// Deletes an interface in the background: the kernel takes its time, and the thread with it.
