@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use sixwire_proto::link::LinkId;
 
 use crate::error::Error;
+use crate::forwarding::ipv6_is_disabled_on;
 use crate::guards::GuardTable;
 use crate::model::{
     Change, IfName, Observed, ObservedTunnel, RouteChange, Sources, Tunnel, TunnelUpdate,
@@ -222,6 +223,10 @@ impl Dataplane {
         // A new network namespace has its loopback switched off, and addresses on it are dead.
         if link.state == LinkState::Down && link.name == IfName::loopback() {
             link::bring_up(&self.netlink, link.id).await?;
+        }
+        // Of somebody else's interface we change nothing but that.
+        if address.is_ipv6() && ipv6_is_disabled_on(&link.name) {
+            return Err(Error::Ipv6DisabledOn(link.name));
         }
         address::add_own(&self.netlink, link.id, address).await
     }

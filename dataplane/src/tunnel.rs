@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use crate::error::Error;
-use crate::forwarding::distrust;
+use crate::forwarding::{admit_ipv6, distrust};
 use crate::model::{IfName, ObservedWireGuard, Tunnel, TunnelUpdate, WireGuardUpdate};
 use crate::netlink::link::{Kind, Link};
 use crate::netlink::monitor::{Mtus, Ours, Removing};
@@ -192,6 +192,7 @@ impl Tunnels {
             link::configure(netlink, link.id, update.mark, update.mtu).await?;
         }
         if let Some(wanted) = update.link_local {
+            admit_ipv6(&link.name)?;
             for address in address::addresses(netlink).await? {
                 if address.link == link.id && address.link_local().is_some_and(|a| a != wanted) {
                     address::remove(netlink, link.id, address.address).await?;
