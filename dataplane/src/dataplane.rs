@@ -191,6 +191,12 @@ impl Dataplane {
         self.guards.dropped()
     }
 
+    /// Our tunnels, as far as they were made or seen.
+    #[must_use]
+    pub fn known_tunnels(&self) -> Vec<IfName> {
+        self.guards.tunnels()
+    }
+
     /// The MTU that a tunnel was given, or was adopted with, in octets.
     #[must_use]
     pub fn given_mtu(&self, link: LinkId) -> Option<u32> {

@@ -87,6 +87,11 @@ impl GuardTable {
         self.state().ports.insert(name.clone(), port);
     }
 
+    /// The tunnels it was told of.
+    pub(crate) fn tunnels(&self) -> Vec<IfName> {
+        self.state().ports.keys().cloned().collect()
+    }
+
     /// Lets a tunnel's traffic in, before there is any.
     pub(crate) fn add(&self, name: &IfName, wireguard: &WireGuard) -> Result<(), Error> {
         let state = &mut *self.state();

@@ -146,9 +146,9 @@ fn nested() -> Vec<Rule> {
 /// What comes by a link and goes to another node is nobody's here to track: its way back may be another one. What
 /// comes to us or goes out is tracked as ever, for the sake of firewalls that let in answers.
 fn untracked(network: Prefix) -> Rule {
-    let of_others = vec![Step::In(OWN, Held::No)];
+    let of_others = |address| vec![Step::Payload(address), Step::In(OWN, Held::No)];
     let between = [v6(), within(network, SOURCE), within(network, DESTINATION)].concat();
-    let steps = [between, vec![Step::Payload(DESTINATION)], of_others, vec![Step::Untracked]];
+    let steps = [between, of_others(SOURCE), of_others(DESTINATION), vec![Step::Untracked]];
     rule((LINKS, "passed on"), &steps)
 }
 
