@@ -133,6 +133,9 @@ impl<'a> Foundation<'a> {
             warn!("{problem}");
         }
         kernel.shortcomings.extend(problems);
+        if !routing.asks_kernels() {
+            kernel.warnings.push(NO_ECHO.to_owned());
+        }
         let links: Vec<_> = native.values().map(|(_, native)| native.clone()).collect();
         let mut tasks = JoinSet::new();
 
@@ -467,6 +470,9 @@ fn random_seed() -> anyhow::Result<Seed> {
     Ok(Seed::new(start))
 }
 
+/// Said of a process without the capability.
+const NO_ECHO: &str = "the kernels of neighbours cannot be asked, so their restarts look like \
+                       failures; grant CAP_NET_RAW (AmbientCapabilities, or --cap-add NET_RAW)";
 /// Sequence numbers reserved on disk at once; a restart skips what is left of them.
 const SEQNO_BLOCK: u16 = 16;
 /// Commands that wait for a task; more wait with their senders.

@@ -74,6 +74,9 @@ impl KernelWatch {
     async fn note(&self, event: KernelEvent, burst: &mut Burst) {
         match event {
             KernelEvent::LinkGone { name, .. } => {
+                if name.is_tunnel_like() {
+                    self.tally.add("tunnels_lost");
+                }
                 burst.underlay_changed |= !name.is_tunnel_like();
                 self.tell(tunnels::Command::LinkGone(name)).await;
             }
