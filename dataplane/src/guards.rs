@@ -58,6 +58,10 @@ impl GuardTable {
             ObservedGuards::Intact(guards) => Some(guards.clone()),
             ObservedGuards::Absent | ObservedGuards::Foreign | ObservedGuards::Broken => None,
         };
+        if state.wanted.is_none() {
+            // Found as it should be, it is kept so, without a word.
+            state.wanted.clone_from(&state.present);
+        }
         Ok(observed)
     }
 
@@ -230,9 +234,9 @@ fn replace(socket: &mut BatchSocket, wanted: &Guards) -> Result<(), Error> {
     let mut outcome = Ok(());
     for extent in [Extent::Full, Extent::Essential] {
         let mut transaction = Transaction::new();
-        if there.is_some() {
-            transaction.remove_table(TABLE);
-        }
+        // Only what is there can be removed, and it may go at any moment.
+        transaction.add_table(TABLE, &rules::comment(wanted.ground.network));
+        transaction.remove_table(TABLE);
         write(&mut transaction, wanted, extent);
         outcome = transaction.commit(socket);
         match &outcome {

@@ -49,7 +49,7 @@ pub(super) fn pairs(
 
 /// What is guarded by sets that hold this; `None` where they are not as [`of`] says.
 pub(super) fn read(network: Prefix, sets: &[Elements]) -> Option<Guards> {
-    let [from, _, sources, ports, own, _] = sets else { return None };
+    let [from, tunnels, sources, ports, own, _] = sets else { return None };
     let own: Option<Vec<Prefix>> = starts(own).collect();
     let mut guards = Guards::of(GuardedNetwork::new(network, own?, BTreeSet::new()));
     let mut only: BTreeMap<IfName, BTreeSet<Prefix>> = BTreeMap::new();
@@ -60,13 +60,13 @@ pub(super) fn read(network: Prefix, sets: &[Elements]) -> Option<Guards> {
     }
     for Element { key, rest } in from {
         let Rest::Verdict(_, chain) = rest else { return None };
-        let name = name(key)?;
+        let (name, is_tunnel) = (name(key)?, tunnels.contains(&plain(key.clone())));
         match chain.as_str() {
             LEAF => {
                 let only = Sources::Only(only.remove(&name).unwrap_or_default());
                 guards.tunnels.insert(name, only);
             }
-            LINKS if name.is_tunnel_like() => drop(guards.tunnels.insert(name, Sources::Any)),
+            LINKS if is_tunnel => drop(guards.tunnels.insert(name, Sources::Any)),
             LINKS => drop(guards.ground.links.insert(name)),
             _ => {}
         }

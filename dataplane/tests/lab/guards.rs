@@ -141,7 +141,11 @@ fn the_table_is_read_back_as_it_was_set_and_follows_tunnels() {
     // Another daemon on the same kernel takes it over as it is.
     let (next, _) = a.open();
     assert_eq!(a.planned(&next, &desired), []);
-    a.down(&data);
+    let stranger = a.tunnel_to_stranger(103);
+    a.apply(&next, Change::CreateTunnel(stranger.0.clone(), stranger.1.clone())).unwrap();
+    desired.tunnels.insert(stranger.0, stranger.1);
+    assert_eq!(a.planned(&next, &desired), []);
+    a.down(&next);
     assert_eq!(a.sh("nft list tables"), "table inet theirs\n");
 }
 
