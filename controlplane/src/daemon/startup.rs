@@ -45,7 +45,8 @@ impl OwnGround {
     /// Reconciles the kernel, and says what was adopted.
     ///
     /// # Errors
-    /// [`Error`] of the first change that could not be made.
+    /// [`Error`] of the first change that could not be made. Where there was nothing of ours before, there is nothing
+    /// after it.
     pub(super) async fn reconcile(&self, dataplane: &Dataplane) -> Result<Adopted, Error> {
         let observed = dataplane.observe().await?;
         for name in &observed.foreign {
@@ -53,6 +54,7 @@ impl OwnGround {
         }
         let mut adopted = self.adoptable(&observed);
         let desired = self.desired(&observed, &adopted);
+        let was_empty = plan(&Desired::default(), &observed).is_empty();
         for change in plan(&desired, &observed) {
             debug!(?change, "reconciling");
             match (dataplane.apply(&change).await, change) {
@@ -61,7 +63,13 @@ impl OwnGround {
                     warn!("{error}");
                     adopted.unguarded = Some(error);
                 }
-                (outcome, _) => drop(outcome?),
+                (Err(error), _) => {
+                    if was_empty && let Err(left) = Self::clear(dataplane).await {
+                        warn!(error = %left, "what was made could not be removed again");
+                    }
+                    return Err(error);
+                }
+                (Ok(_), _) => {}
             }
         }
         Ok(adopted)

@@ -38,6 +38,14 @@ pub fn starts_that_cannot_be_say_what_to_do(network: &mut Network) -> Result<()>
     let setpriv: Vec<_> = std::iter::once("setpriv").chain(without).collect();
     fails(node, up(node, &setpriv), (&log, &["CAP_NET_ADMIN"]))?;
 
+    for interface in ["all", "lo"] {
+        let key = format!("net/ipv6/conf/{interface}/disable_ipv6");
+        namespace.sysctl(&[&format!("{key}=1")])?;
+        let way_out = format!("{}=0", key.replace('/', "."));
+        fails(node, up(node, &[]), (&log, &["IPv6 is disabled", &way_out]))?;
+        namespace.sysctl(&[&format!("{key}=0")])?;
+    }
+
     let absent = directory.join("nobody");
     let mut command = node.command(&["up", "--run-dir", "/run/sixwire", "--state-dir"]);
     command.arg(&absent);
