@@ -14,12 +14,12 @@ pub(super) type Elements = BTreeSet<Element>;
 
 /// Our sets, in the order of [`of`].
 pub(super) const SETS: [Set; 6] = [
-    Set { name: FROM, fields: &[INTERFACE], kind: SetKind::Verdicts },
-    Set { name: TUNNELS, fields: &[INTERFACE], kind: SetKind::Keys },
-    Set { name: SOURCES, fields: &[INTERFACE, ADDRESS], kind: SetKind::Ranges },
-    Set { name: PORTS, fields: &[PORT], kind: SetKind::Keys },
-    Set { name: OWN, fields: &[ADDRESS], kind: SetKind::Ranges },
-    Set { name: HERE, fields: &[ADDRESS], kind: SetKind::Ranges },
+    Set { name: FROM, fields: &[Set::INTERFACE], kind: SetKind::Verdicts },
+    Set { name: TUNNELS, fields: &[Set::INTERFACE], kind: SetKind::Keys },
+    Set { name: SOURCES, fields: &[Set::INTERFACE, Set::ADDRESS], kind: SetKind::Ranges },
+    Set { name: PORTS, fields: &[Set::PORT], kind: SetKind::Keys },
+    Set { name: OWN, fields: &[Set::ADDRESS], kind: SetKind::Ranges },
+    Set { name: HERE, fields: &[Set::ADDRESS], kind: SetKind::Ranges },
 ];
 
 /// What the sets hold.
@@ -166,10 +166,6 @@ fn number(octets: &[u8]) -> Option<u128> {
 
 /// The kernel's IFNAMSIZ.
 const NAME: usize = 16;
-/// Type numbers of `nft`, and lengths.
-const INTERFACE: (u32, u32) = (41, 16);
-const ADDRESS: (u32, u32) = (8, 16);
-const PORT: (u32, u32) = (13, 2);
 
 #[cfg(test)]
 mod tests {

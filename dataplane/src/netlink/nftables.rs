@@ -27,6 +27,13 @@ pub(crate) struct Set {
     pub(crate) kind: SetKind,
 }
 
+impl Set {
+    /// The name of an interface, an IPv6 address, a UDP or TCP port.
+    pub(crate) const INTERFACE: (u32, u32) = (41, 16);
+    pub(crate) const ADDRESS: (u32, u32) = (8, 16);
+    pub(crate) const PORT: (u32, u32) = (13, 2);
+}
+
 /// What a set is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SetKind {
@@ -109,6 +116,7 @@ impl Transaction {
         };
         let mut body = body().text(1, table).text(2, set.name).number(3, flags);
         body = body.number(4, kind).number(5, length).number(10, number);
+        body = body.put(13, order_data(set));
         if set.kind == SetKind::Verdicts {
             body = body.number(6, DATA_VERDICT);
         }
@@ -238,6 +246,13 @@ fn header(family: u8, resource: u16) -> Vec<u8> {
 
 fn content(body: &[u8]) -> &[u8] {
     body.get(4..).unwrap_or_default()
+}
+
+/// The order of octets in keys, for `nft` to print them: kind 0, length, host's (1) or network's (2).
+fn order_data(set: Set) -> Vec<u8> {
+    let is_name = set.fields.iter().all(|(kind, _)| *kind == Set::INTERFACE.0);
+    let order: u32 = if is_name { 1 } else { 2 };
+    [&[0, 4][..], &order.to_ne_bytes()].concat()
 }
 
 /// As `nft` writes a comment: kind 0, length, text, a zero.

@@ -168,6 +168,7 @@ fn a_leaf_and_a_neighbour_bring_only_what_is_theirs_to_bring() {
     guard(&a, &data[0], (&name, Sources::Any), &[]);
     let ours = || dropped(&a, &data[0], "source is ours");
     send(&b, (like_us, to), || ours() > 0).unwrap();
+    assert!(answered(&b, b.address(), a.address()));
     let before = ours();
     assert!(answered(&b, b.address(), a.address()));
     assert_eq!(ours(), before);
@@ -223,15 +224,15 @@ fn what_is_passed_on_is_not_tracked_and_what_is_ours_is() {
     let [m, a, b] = [109, 110, 111].map(Node::start);
     let (data, _) = m.open();
     for (node, name) in [(&a, "la"), (&b, "lb")] {
-        m.sh(&format!("ip link add {name} type veth peer name up netns {}", node.tid));
+        m.sh(&format!("ip link add {name} type veth peer name wire netns {}", node.tid));
         m.sh(&format!("ip link set {name} up"));
         let own = m.id.link_local();
         m.sh(&format!("ip addr add {own}/64 dev {name} nodad"));
         node.sh("ip link set lo up");
-        node.sh(&format!("ip addr add {}/128 dev lo", node.address()));
-        node.sh("ip link set up up");
-        node.sh(&format!("ip addr add {}/64 dev up nodad", node.id.link_local()));
-        node.sh(&format!("ip -6 route add fd00::/48 via {own} dev up src {}", node.address()));
+        node.sh(&format!("ip addr add {}/128 dev lo nodad", node.address()));
+        node.sh("ip link set wire up");
+        node.sh(&format!("ip addr add {}/64 dev wire nodad", node.id.link_local()));
+        node.sh(&format!("ip -6 route add fd00::/48 via {own} dev wire src {}", node.address()));
         let theirs = node.id.link_local();
         m.sh(&format!("ip -6 route add {} via {theirs} dev {name}", node.prefix()));
     }
@@ -241,9 +242,9 @@ fn what_is_passed_on_is_not_tracked_and_what_is_ours_is() {
     m.run(|| async { sixwire_dataplane::forwarding::enable_ipv6().unwrap() });
     for line in [
         "nft add table inet user",
-        "nft add chain inet user all { type filter hook prerouting priority 0 ; }",
-        "nft add rule inet user all ip6 daddr fd00::/48 ct state untracked counter comment \"no\"",
-        "nft add rule inet user all ip6 daddr fd00::/48 ct state new counter comment \"new\"",
+        "nft add chain inet user seen { type filter hook prerouting priority 0 ; }",
+        "nft add rule inet user seen ip6 daddr fd00::/48 ct state untracked counter comment \"no\"",
+        "nft add rule inet user seen ip6 daddr fd00::/48 ct state new counter comment \"new\"",
     ] {
         m.sh(line);
     }
@@ -275,9 +276,9 @@ fn connections_that_enter_a_tunnel_have_segments_that_fit_it() {
     lan.sh("ip -6 route add default via fd00:0:0:70:1::1");
     for line in [
         "nft add table inet user",
-        "nft add chain inet user all { type filter hook input priority 0 ; }",
-        "nft add rule inet user all tcp flags syn tcp option maxseg size 1340 counter comment \"fit\"",
-        "nft add rule inet user all tcp flags syn tcp option maxseg size > 1340 counter comment \"big\"",
+        "nft add chain inet user seen { type filter hook input priority 0 ; }",
+        "nft add rule inet user seen tcp flags syn tcp option maxseg size 1340 counter comment \"fit\"",
+        "nft add rule inet user seen tcp flags syn tcp option maxseg size > 1340 counter comment \"big\"",
     ] {
         b.sh(line);
     }
@@ -318,15 +319,15 @@ fn a_changed_table_is_told_and_mended_and_our_own_changes_are_not() {
         "nft add element inet sixwire ports { 9 }".to_owned(),
         "nft insert rule inet sixwire prerouting accept".to_owned(),
     ] {
-        a.sh("nft add table inet theirs");
         a.sh(&line);
         events = told(&a, events);
+        a.sh("nft add table inet theirs");
         assert_ne!(observed(&a, &data), present, "{line}");
         assert!(restore(&a, &data), "{line}");
         assert_eq!(observed(&a, &data), present, "{line}");
         assert!(!restore(&a, &data), "{line}");
         // The table of somebody else is not news, nor is what we did.
-        a.sh("nft flush table inet theirs");
+        a.sh("nft add chain inet theirs more");
         let data = Arc::clone(&data);
         let quiet = a.run(move || async move {
             let mut events = events;

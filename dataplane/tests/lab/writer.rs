@@ -58,6 +58,7 @@ fn without_next_hop_objects_routes_are_written_all_the_same() {
     let (data, _) = a.open();
     let (link, other) = (wire(&a, "d0"), wire(&a, "d1"));
     let (writer, _) = writer(&a, &data);
+    a.sh("ip link set lo up");
     // All numbers that it tries are taken: there is no object for it, as in a kernel that has none.
     let batch = a.run_dir().join("nexthops");
     let first = ports(&a).into_iter().map(|port| 0x7000_0000 | (port & 0xf_ffff) << 8);

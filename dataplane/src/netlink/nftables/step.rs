@@ -135,7 +135,7 @@ fn clamp_segments() -> Vec<Expression> {
     vec![
         ("rt", Some(empty().number(1, FIRST).number(2, RT_TCP_SEGMENT))),
         ("byteorder", Some(registers().number(3, HOST_TO_NETWORK).number(4, 2).number(5, 2))),
-        ("exthdr", Some(option.number(5, 0).number(6, EXTHDR_TCP_OPTION).number(7, FIRST))),
+        ("exthdr", Some(option.number(6, EXTHDR_TCP_OPTION).number(7, FIRST))),
     ]
 }
 
