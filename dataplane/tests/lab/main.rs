@@ -8,6 +8,8 @@ mod adoption;
 mod embedded;
 mod events;
 mod forwarding;
+mod guards;
+mod lacking;
 mod node;
 mod ownership;
 mod routes;
