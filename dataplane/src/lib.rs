@@ -11,8 +11,8 @@
 //! | `plan.rs` | the difference, as ordered changes |
 //! | `dataplane.rs`, `dataplane/opening.rs` | observes and applies; looks at the start whether all is there |
 //! | `tunnel.rs` | a tunnel as one thing: interface, address, WireGuard device |
-//! | `router.rs`, `route_writer.rs` | routing by itself: what there is, and routes by the thousand |
-//! | `netlink.rs`, `netlink/` | the kernel by `rtnetlink`: links, addresses, routes, rules, events |
+//! | `router.rs`, `route_writer.rs`, `route_writer/` | routing by itself: what there is, and routes by the thousand |
+//! | `netlink.rs`, `netlink/` | the kernel by `rtnetlink`: links, addresses, routes, rules, events; nftables |
 //! | `wireguard.rs` | WireGuard devices, kernel or embedded, by `wireguard-control` |
 //! | `userspace.rs`, `userspace/{process,channel,losses}.rs` | embedded WireGuard, our side: starts and guards its helper process, brings it back |
 //! | `userspace/{protocol,helper,worker,running}.rs` | what is said, the helper process, its threads, a device of it and its end |
@@ -20,12 +20,14 @@
 //! | `userspace/{noise,peer,former,endpoint,allowed_ips,throttle,uapi}.rs` | what a device is without its sockets: keys, peers, sessions, configuration (pure) |
 //! | `userspace/{segment,coalesce,outbox,virtio,packet,checksum,ecn,drops}.rs` | many packets in one, and back; congestion marks; what got lost (pure) |
 //! | `userspace/fuzz.rs` | what is fuzzed of all that |
+//! | `guards.rs`, `guards/` | our nftables table: what may come from where |
 //! | `forwarding.rs` | kernel parameters |
 //! | `options.rs`, `error.rs` | what it is opened with, what can go wrong |
 
 mod dataplane;
 mod error;
 pub mod forwarding;
+mod guards;
 pub mod model;
 mod netlink;
 mod options;

@@ -8,10 +8,10 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use crate::error::Error;
-use crate::forwarding::distrust;
+use crate::forwarding::{admit_ipv6, distrust};
 use crate::model::{IfName, ObservedWireGuard, Tunnel, TunnelUpdate, WireGuardUpdate};
 use crate::netlink::link::{Kind, Link};
-use crate::netlink::monitor::Removing;
+use crate::netlink::monitor::{Mtus, Ours, Removing};
 use crate::netlink::{Netlink, address, link};
 use crate::options::Backend;
 use crate::userspace::{Helper, HelperHealth};
@@ -24,6 +24,7 @@ pub(crate) struct Tunnels {
     helper: Arc<Helper>,
     control: Control,
     removing: Removing,
+    mtus: Mtus,
     /// Removals under way, by name: a new tunnel of that name waits for its end.
     removals: Mutex<BTreeMap<IfName, JoinHandle<()>>>,
     /// As many removals at a time.
@@ -31,18 +32,15 @@ pub(crate) struct Tunnels {
 }
 
 impl Tunnels {
-    pub(crate) fn new(
-        netlink: Netlink,
-        backend: Backend,
-        helper: Helper,
-        removing: Removing,
-    ) -> Self {
+    pub(crate) fn new(netlink: Netlink, backend: Backend, helper: Helper, ours: Ours) -> Self {
+        let Ours { removing, mtus } = ours;
         Self {
             netlink,
             backend,
             helper: Arc::new(helper),
             control: Control::new(backend),
             removing,
+            mtus,
             removals: Mutex::default(),
             slots: Arc::new(Semaphore::new(REMOVALS)),
         }
@@ -50,6 +48,11 @@ impl Tunnels {
 
     pub(crate) fn backend(&self) -> Backend {
         self.backend
+    }
+
+    /// The MTU that each tunnel was given.
+    pub(crate) fn mtus(&self) -> &Mtus {
+        &self.mtus
     }
 
     /// Interfaces of the helper: ours, even before they have their alias.
@@ -195,10 +198,14 @@ impl Tunnels {
             return Err(Error::SmallMtu { name: link.name.clone(), mtu });
         }
         distrust(&link.name);
+        if let Some(mtu) = update.mtu {
+            self.mtus.give(link.id, mtu);
+        }
         if update.mark.is_some() || update.mtu.is_some() {
             link::configure(netlink, link.id, update.mark, update.mtu).await?;
         }
         if let Some(wanted) = update.link_local {
+            admit_ipv6(&link.name)?;
             for address in address::addresses(netlink).await? {
                 if address.link == link.id && address.link_local().is_some_and(|a| a != wanted) {
                     address::remove(netlink, link.id, address.address).await?;
@@ -223,22 +230,24 @@ impl Tunnels {
     /// What a helper was asked when it was killed is asked of its successor.
     async fn read(&self, name: &IfName) -> Result<(ObservedWireGuard, TunnelStats), Error> {
         match self.control.get(name).await {
-            Err(Error::Gone { .. }) if self.is_back(name).await => self.control.get(name).await,
+            Err(error) if self.is_asked_again(name, &error).await => self.control.get(name).await,
             outcome => outcome,
         }
     }
 
     async fn set(&self, link: &Link, update: &WireGuardUpdate) -> Result<(), Error> {
         match set(&self.netlink, &self.control, link, update).await {
-            Err(Error::Gone { .. }) if self.is_back(&link.name).await => {
+            Err(error) if self.is_asked_again(&link.name, &error).await => {
                 set(&self.netlink, &self.control, link, update).await
             }
             outcome => outcome,
         }
     }
 
-    async fn is_back(&self, name: &IfName) -> bool {
-        self.backend == Backend::Embedded && self.helper.came_back(name).await
+    async fn is_asked_again(&self, name: &IfName, error: &Error) -> bool {
+        self.backend == Backend::Embedded
+            && error.is_broken_off()
+            && self.helper.came_back(name).await
     }
 
     /// Deletes an interface in the background: the kernel takes its time, and the thread with it.

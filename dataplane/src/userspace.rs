@@ -51,6 +51,7 @@ use crate::model::IfName;
 use crate::netlink::monitor::KernelEvent;
 use crate::options::Options;
 use channel::Channel;
+pub(crate) use control::SOCKET_DIR;
 pub use losses::HelperHealth;
 use losses::Losses;
 use process::Process;
@@ -146,13 +147,19 @@ impl Helper {
     /// was killed.
     pub(crate) async fn came_back(&self, name: &IfName) -> bool {
         let mut comebacks = self.0.comebacks.subscribe();
-        if self.health().trouble.is_some() {
-            return false;
+        {
+            let state = self.0.state.lock().await;
+            if !state.held.contains_key(name) || self.health().trouble.is_some() {
+                return false;
+            }
+            // One that is dying takes connections and does not answer.
+            let asked = self.0.process.ask("list interfaces", &Request::List).await;
+            if let Ok(Some((answer, _))) = asked {
+                return answer.names.contains(name);
+            }
         }
-        let runs = async || matches!(self.0.process.connect().await, Ok(Some(_)));
-        let back = self.0.is_held(name).await
-            && (runs().await || timeout(PATIENCE, comebacks.changed()).await.is_ok());
-        back && self.0.is_held(name).await
+        let back = timeout(PATIENCE, comebacks.changed()).await.is_ok();
+        back && self.0.state.lock().await.held.contains_key(name)
     }
 
     /// What it dropped since it runs, by reason.
@@ -282,10 +289,6 @@ impl Shared {
             }
             state.guard = ourselves;
         }
-    }
-
-    async fn is_held(&self, name: &IfName) -> bool {
-        self.state.lock().await.held.contains_key(name)
     }
 
     fn losses(&self) -> MutexGuard<'_, Losses> {

@@ -21,7 +21,7 @@ use super::members::Members;
 use super::monotonic::Monotonic;
 use super::registry::RegistrySync;
 use super::signalling::{self, Signalling};
-use super::tally::is_limit;
+use super::tally::{Tally, is_limit};
 use super::tunnels::TunnelReport;
 use super::{routing, tunnels};
 use crate::tunnel::{Role, TunnelState};
@@ -50,6 +50,10 @@ pub(super) struct Reporter {
     pub(super) refused: RefusedRoutes,
     /// What this machine could not be made to do, one sentence each.
     pub(super) shortcomings: Vec<String>,
+    /// What could be better on it.
+    pub(super) warnings: Vec<String>,
+    /// What the kernel lost and was given back.
+    pub(super) kernel: Arc<Tally>,
 }
 
 /// Tunnels and routes at one moment.
@@ -91,6 +95,7 @@ impl Reporter {
             schema: Schema,
             health: if reasons.is_empty() { Health::Healthy } else { Health::Degraded },
             reasons,
+            warnings: self.warnings.clone(),
             daemon: DaemonReport {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 uptime_s: self.started.now().0 / 1_000_000,
@@ -139,7 +144,12 @@ impl Reporter {
         // One that does not answer is named elsewhere.
         let drops = self.dataplane.drops().await.unwrap_or_default().into_iter();
         let drops = drops.map(|(label, value)| counter("wireguard", &label, value));
-        babel.chain(signalled).chain(members).chain(drops).collect()
+        let kernel = self.kernel.read().into_iter();
+        let kernel = kernel.map(|(label, value)| counter("kernel", label, value));
+        let guards = self.dataplane.guarded_against().into_iter().filter(|(_, value)| *value > 0);
+        let guards =
+            guards.map(|(why, value)| counter("guards", &format!("dropped: {why}"), value));
+        babel.chain(signalled).chain(members).chain(kernel).chain(guards).chain(drops).collect()
     }
 
     /// Why the node does not do all of its work.

@@ -2,8 +2,7 @@
 
 use std::net::{SocketAddr, UdpSocket};
 use std::os::unix::fs::symlink;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -15,44 +14,46 @@ use tokio::time::Instant;
 use crate::node::{Node, public};
 use crate::tunnels::{Pair, index, pair};
 
-/// Sends a hundred probes in a second, from a thread of its own in a's namespace, until told to stop.
-struct Probes {
-    stop: Arc<AtomicBool>,
-    thread: std::thread::JoinHandle<Vec<Instant>>,
-}
+/// Sends a hundred probes in a second, from a thread of its own in a's namespace, until this is dropped.
+struct Probes(mpsc::Receiver<Instant>);
 
 impl Probes {
     fn start(pair: &Pair) -> Self {
         let (from, to) = (pair.a.address(), SocketAddr::from((pair.b.address(), 7)));
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
-        let thread = pair.a.run(move || async move {
+        let (answered, answers) = mpsc::channel();
+        pair.a.run(move || async move {
             let socket = UdpSocket::bind((from, 0)).unwrap();
-            socket.set_read_timeout(Some(Duration::from_millis(10))).unwrap();
             std::thread::spawn(move || {
-                let mut answers = Vec::new();
-                while !stopped.load(Ordering::Relaxed) {
-                    let sent = Instant::now();
-                    socket.send_to(b"hello", to).unwrap();
-                    while let Some(rest) = Duration::from_millis(10).checked_sub(sent.elapsed())
+                loop {
+                    let next = Instant::now() + Duration::from_millis(10);
+                    // The route goes with the tunnel, not with the helper.
+                    if socket.send_to(b"hello", to).is_err() {
+                        return;
+                    }
+                    while let Some(rest) = next.checked_duration_since(Instant::now())
                         && !rest.is_zero()
                     {
                         socket.set_read_timeout(Some(rest)).unwrap();
-                        if socket.recv(&mut [0; 10]).is_ok() {
-                            answers.push(Instant::now());
+                        if socket.recv(&mut [0; 10]).is_ok()
+                            && answered.send(Instant::now()).is_err()
+                        {
+                            return;
                         }
                     }
                 }
-                answers
-            })
+            });
         });
-        Self { stop, thread }
+        Self(answers)
     }
 
-    /// When answers came.
-    fn stop(self) -> Vec<Instant> {
-        self.stop.store(true, Ordering::Relaxed);
-        self.thread.join().unwrap()
+    /// When the first answer came after `then`.
+    fn answer_after(&self, then: Instant) -> Instant {
+        loop {
+            let answer = self.0.recv_timeout(Duration::from_secs(20)).expect("an answer");
+            if answer > then {
+                return answer;
+            }
+        }
     }
 }
 
@@ -93,14 +94,12 @@ fn packets_pass_again_within_a_second_and_the_kernel_sees_no_change() {
     let before = index(&pair.a, &pair.data[0]);
     let [routes, links] = [pair.a.sh("ip -6 route"), pair.a.sh("ip -o link")];
     let probes = Probes::start(&pair);
+    probes.answer_after(Instant::now());
     let killed = kill_helper(&pair.a);
     let (tunnels, events) = restarted(&pair.a, events);
     let back = killed.elapsed();
     assert_eq!(tunnels, 1);
-    pair.echoes();
-    let answers = probes.stop();
-    let next = answers.iter().find(|answer| **answer > killed).expect("an answer afterwards");
-    let gap = *next - killed;
+    let gap = probes.answer_after(killed) - killed;
     println!(
         "killed: back after {} ms, next answer after {} ms",
         back.as_millis(),
