@@ -1,5 +1,6 @@
 //! What the cases stand on: wires, ends of tunnels, and what passes between them.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::{Command, Output};
@@ -8,8 +9,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use sixwire_dataplane::model::{
-    Change, Desired, IfName, NextHop, Observed, Peer, Role, RouteKey, RouteTarget, Tunnel,
-    TunnelUpdate,
+    Change, Desired, GuardedNetwork, IfName, NextHop, Observed, Peer, Role, RouteKey, RouteTarget,
+    Tunnel, TunnelUpdate,
 };
 use sixwire_dataplane::{Choice, Dataplane, Error, PeerStats};
 use sixwire_proto::prefix::Prefix;
@@ -99,8 +100,21 @@ impl End {
         self.desired.tunnels.clear();
         self.desired.routes.clear();
         self.node.reconcile(&self.data, &self.desired);
+        self.settle();
+    }
+
+    pub(crate) fn settle(&self) {
         let data = Arc::clone(&self.data);
         self.node.run(move || async move { data.settle().await });
+    }
+
+    /// From now on no tunnel of its carries another, or itself.
+    pub(crate) fn guard(&mut self) {
+        let network = "fd00::/48".parse().unwrap();
+        let guards = GuardedNetwork::new(network, [self.node.prefix()], BTreeSet::new());
+        self.desired.guards = Some(guards);
+        self.node.reconcile(&self.data, &self.desired);
+        assert_eq!(self.node.planned(&self.data, &self.desired), []);
     }
 
     pub(crate) fn down(&self) {
@@ -244,9 +258,9 @@ impl End {
             .run(move || async move { Command::new(&words[0]).args(&words[1..]).output().unwrap() })
     }
 
-    fn routes(&self) -> std::collections::BTreeMap<RouteKey, RouteTarget> {
+    fn routes(&self) -> BTreeMap<RouteKey, RouteTarget> {
         let observed = self.observe();
-        let mut routes = std::collections::BTreeMap::new();
+        let mut routes = BTreeMap::new();
         for (name, tunnel) in &self.desired.tunnels {
             let (node, link) = (tunnel.mark.node, observed.tunnels[name].link);
             let octet = node.octets()[0];
@@ -332,7 +346,7 @@ pub(crate) fn cabled(a: &End, b: &End) {
     }
 }
 
-pub(crate) fn prefixes(text: &[&str]) -> std::collections::BTreeSet<Prefix> {
+pub(crate) fn prefixes(text: &[&str]) -> BTreeSet<Prefix> {
     text.iter().map(|prefix| prefix.parse().unwrap()).collect()
 }
 

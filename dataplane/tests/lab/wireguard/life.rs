@@ -132,7 +132,8 @@ fn a_tunnel_moved_elsewhere_carries_on_there_and_is_ours_again_when_it_returns()
     if is_kernel() {
         let again = a.apply(Change::CreateTunnel(name.clone(), a.tunnel().clone()));
         assert!(matches!(again, Err(Error::PortTaken { port: PORT, .. })), "{again:?}");
-        until("what was made of it to go", || (!a.sh("ip -o link").contains("sw-")).then_some(()));
+        a.settle();
+        assert!(!a.sh("ip -o link").contains("sw-"), "what was made of it goes again");
         away.sh(&format!("ip link set {name} netns {}", a.node.tid));
     }
     a.up();

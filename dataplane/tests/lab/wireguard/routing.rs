@@ -9,7 +9,9 @@ use sixwire_dataplane::model::{Family as RuleFamily, IfName, RouteKey, Rule};
 use sixwire_proto::prefix::Prefix;
 use sixwire_proto::router_id::RouterId;
 
-use super::ground::{End, FAMILIES, Family, host_address, length, on_wire, pause, two, wire};
+use super::ground::{
+    End, FAMILIES, Family, host_address, is_kernel, length, on_wire, pause, two, wire,
+};
 use crate::node::{Node, PORT};
 
 /// A router between two ends: what a knows of the other side is in table 100, everything else goes by
@@ -122,11 +124,10 @@ fn a_default_route_through_the_tunnel_leaves_its_own_datagrams_out() {
     ground.end();
 }
 
-#[test]
-fn a_tunnel_whose_datagrams_go_into_itself_does_not_run_away_and_heals() {
-    let mut ground = Routed::start([113, 114]);
-    ground.rules(Rules::Marked);
+/// Sends a's datagrams into their own tunnel, and sees what becomes of ten packets.
+fn goes_round(ground: &mut Routed) {
     for outer in FAMILIES {
+        ground.rules(Rules::Marked);
         ground.a.change_peer(|peer| peer.endpoint = Some(ground.b.endpoint(outer)));
         ground.a.reaches_both(&ground.b);
         ground.rules(Rules::None);
@@ -135,10 +136,21 @@ fn a_tunnel_whose_datagrams_go_into_itself_does_not_run_away_and_heals() {
         pause(Duration::from_secs(1));
         let given = given(&ground.a) - before;
         println!("{outer:?}: ten datagrams of 1000 octets became {given} octets");
-        assert!(given < 1_000_000, "{given} octets");
+        assert!(given < 100_000, "{given} octets");
         ground.rules(Rules::Marked);
         ground.a.reaches_both(&ground.b);
     }
+}
+
+#[test]
+fn a_tunnel_whose_datagrams_go_into_itself_does_not_run_away_and_heals() {
+    let mut ground = Routed::start([113, 114]);
+    if !is_kernel() {
+        goes_round(&mut ground);
+    }
+    // The kernel's WireGuard has nothing of its own against it: with Linux 6.1 they became 47 MB in two seconds.
+    ground.a.guard();
+    goes_round(&mut ground);
     ground.end();
 }
 
@@ -183,20 +195,20 @@ fn a_tunnel_passes_through_another() {
 }
 
 #[test]
-fn two_tunnels_that_go_through_each_other_do_not_run_away_and_heal() {
-    let octets = [117, 118];
-    let [a, b] = nested(octets);
+fn two_tunnels_that_are_guarded_cannot_go_through_each_other() {
+    let [mut a, b] = nested([117, 118]);
     a.reaches(second(b.octet()));
+    a.guard();
+    assert!(!a.hears(second(b.octet()), 1000, 3), "none is carried by another");
     let before = given(&a);
     a.change_peer(|peer| peer.endpoint = Some((second(b.octet()), PORT).into()));
-    assert!(!a.hears(b.inner(Family::V6), 1000, 10), "there is no way out");
+    // It may be heard: b knows where a is, and sometimes speaks.
+    a.hears(b.inner(Family::V6), 1000, 10);
     pause(Duration::from_secs(1));
     let given = given(&a) - before;
-    println!("ten datagrams of 1000 octets became {given} octets");
-    assert!(given < 1_000_000, "{given} octets");
+    assert!(given < 100_000, "ten datagrams of 1000 octets became {given} octets");
     a.change_peer(|peer| peer.endpoint = Some(b.endpoint(Family::V4)));
     a.reaches_both(&b);
-    a.reaches(second(b.octet()));
     a.down();
     b.down();
 }
