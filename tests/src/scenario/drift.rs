@@ -40,7 +40,7 @@ pub fn what_somebody_changes_is_put_back(network: &mut Network) -> Result<()> {
         (&own, "kernel.addresses_restored", changed),
         (&mtu, "kernel.tunnels_restored", changed),
         (&down, "kernel.tunnels_restored", changed),
-        ("nft delete table inet sixwire", "kernel.guards_restored", "nftables table inet sixwire"),
+        ("nft delete table ip6 sixwire", "kernel.guards_restored", "nftables table ip6 sixwire"),
         (
             "sysctl -qw net.ipv6.conf.all.forwarding=0",
             "kernel.forwarding_restored",
@@ -137,7 +137,7 @@ fn kernel(namespace: &Namespace) -> Result<Vec<String>> {
         "ip -o link show type tun",
         "ip -o link show type wireguard",
         "ip -6 addr show scope link",
-        "nft -s list table inet sixwire",
+        "nft -s list table ip6 sixwire",
         "sysctl net.ipv6.conf.all.forwarding net.ipv4.ip_forward",
     ] {
         let shown = act(namespace, command)?;

@@ -69,11 +69,11 @@ pub fn machines_that_lack_something_say_so_and_work(network: &mut Network) -> Re
         ["setpriv"].iter().chain(words).chain(&["--"]).copied().collect()
     };
 
-    namespace.nft("add table inet sixwire\nadd chain inet sixwire theirs\n")?;
-    says(node, up(node, &[]), (&log, "warnings", &["nft delete table inet sixwire"]))?;
-    let theirs = namespace.nft("list table inet sixwire")?;
+    namespace.nft("add table ip6 sixwire\nadd chain ip6 sixwire theirs\n")?;
+    says(node, up(node, &[]), (&log, "warnings", &["nft delete table ip6 sixwire"]))?;
+    let theirs = namespace.nft("list table ip6 sixwire")?;
     ensure!(theirs.contains("chain theirs") && !theirs.contains("prerouting"), "{theirs}");
-    namespace.nft("delete table inet sixwire")?;
+    namespace.nft("delete table ip6 sixwire")?;
 
     let raw = deprived(&["--bounding-set", "-net_raw", "--inh-caps", "-net_raw"]);
     says(node, up(node, &raw), (&log, "warnings", &["CAP_NET_RAW"]))?;
