@@ -9,6 +9,7 @@ mod embedded;
 mod events;
 mod forwarding;
 mod guards;
+mod killed;
 mod lacking;
 mod node;
 mod ownership;

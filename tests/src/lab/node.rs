@@ -62,6 +62,17 @@ pub struct Tunnels {
     pub wireguard: String,
     /// Those that pass packets.
     pub up: usize,
+    /// The process of the embedded WireGuard.
+    pub helper: Option<Helper>,
+}
+
+/// The process of the embedded WireGuard as `status` reports it.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Helper {
+    /// Times it was started again.
+    pub restarts: u64,
+    /// Seconds since the last of them.
+    pub last_restart_s: Option<u64>,
 }
 
 /// The routing engine of a node as `status` reports it.
