@@ -77,6 +77,8 @@ impl Noise {
                 let packet = &buffer[..length];
                 let owner = source(packet).and_then(|address| self.allowed_ips.peer(address));
                 if owner != Some(place) {
+                    // Nothing that was received for us.
+                    peer.rx_bytes -= datagram.len() as u64;
                     self.drops.one(Loss::ForeignSource);
                     return None;
                 }

@@ -152,8 +152,8 @@ fn the_table_is_read_back_as_it_was_set_and_follows_tunnels() {
 #[test]
 fn a_leaf_and_a_neighbour_bring_only_what_is_theirs_to_bring() {
     let Pair { a, b, data, name, .. } = pair([103, 104]);
-    b.sh("ip addr add fd00:0:0:99::1/128 dev lo");
-    b.sh("ip addr add fd00:0:0:67::9/128 dev lo");
+    b.sh("ip addr add fd00:0:0:99::1/128 dev lo nodad");
+    b.sh("ip addr add fd00:0:0:67::9/128 dev lo nodad");
     let to = SocketAddr::new(a.address(), 9);
     let stranger: SocketAddr = "[fd00:0:0:99::1]:1000".parse().unwrap();
     let like_us: SocketAddr = "[fd00:0:0:67::9]:1000".parse().unwrap();
@@ -185,7 +185,7 @@ fn an_interface_that_is_no_link_brings_what_is_routed_to_it() {
     a.sh("ip addr add fd00:0:0:69:1::1/80 dev cable nodad");
     c.sh("ip addr add fd00:0:0:69:1::2/80 dev cable nodad");
     c.sh("ip link set lo up");
-    c.sh("ip addr add fd00:0:0:99::1/128 dev lo");
+    c.sh("ip addr add fd00:0:0:99::1/128 dev lo nodad");
     c.sh("ip -6 route add fd00:0:0:69::/64 via fd00:0:0:69:1::1");
     echo(&a, a.address());
     assert!(answered(&c, "fd00:0:0:69:1::2".parse().unwrap(), a.address()));
