@@ -2,13 +2,14 @@
 //! network's parameters change.
 
 use std::fs;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::Value;
 
 use super::{Outcome, PATIENCE, TIMES, under_load};
 use crate::bench::chain::Members;
-use crate::clock::wait_for;
+use crate::clock::{pause, wait_for};
 use crate::lab::{Lab, Node, Plane, binary, run as run_command};
 
 pub(super) fn run(lab: &mut Lab, plane: Plane) -> Result<Vec<Outcome>> {
@@ -21,16 +22,20 @@ pub(super) fn run(lab: &mut Lab, plane: Plane) -> Result<Vec<Outcome>> {
         outcomes.push(under_load(&flows[1..], (name, times), happen)?);
         Ok(())
     };
-    event("daemon stopped, then started", TIMES, &mut |_| {
+    event("daemon stopped, then started", TIMES, &mut |time| {
         members.middle().stop()?;
         // Nobody is there for as long as a service manager waits.
-        crate::clock::pause(ABSENCE);
-        back(&mut members)
+        pause(ABSENCE);
+        back(&mut members)?;
+        settle(time);
+        Ok(())
     })?;
-    event("daemon killed, then started", TIMES, &mut |_| {
+    event("daemon killed, then started", TIMES, &mut |time| {
         members.middle().kill()?;
-        crate::clock::pause(ABSENCE);
-        back(&mut members)
+        pause(ABSENCE);
+        back(&mut members)?;
+        settle(time);
+        Ok(())
     })?;
     event("daemon restarted", TIMES, &mut |_| {
         members.middle().stop()?;
@@ -62,6 +67,13 @@ fn back(members: &mut Members) -> Result<()> {
     members.wait_neighbours(1).map(drop)
 }
 
+/// The last time, watches for as long as a daemon may take to make up its mind about what it has adopted.
+fn settle(time: usize) {
+    if time + 1 == TIMES {
+        pause(AFTERMATH);
+    }
+}
+
 fn set(members: &Members, changes: &[String]) -> Result<()> {
     let mut command = members.registry.command(&["parameters", "set"]);
     run_command(command.args(changes)).map(drop)
@@ -89,7 +101,8 @@ fn epoch(node: &Node) -> Result<u64> {
 }
 
 /// How long nobody is there.
-const ABSENCE: std::time::Duration = std::time::Duration::from_millis(500);
+const ABSENCE: Duration = Duration::from_millis(500);
+const AFTERMATH: Duration = Duration::from_secs(20);
 /// Seconds between two questions to the registry, the least allowed.
 const LEAST_REFRESH: u32 = 10;
 /// Each takes up to that long.

@@ -71,35 +71,37 @@ impl Traffic {
         })
     }
 
-    /// Ends, and tells what became of all packets.
-    fn end(self, event: &'static str, times: usize) -> Outcome {
+    /// Ends, and adds what became of all packets.
+    fn end(self, outcome: &mut Outcome) {
         let records = self.pinger.stop();
-        let records: Vec<Record> = records.iter().map(|one| one.since(self.since)).collect();
-        let outcome = Outcome {
-            event,
-            times,
-            sent: records.iter().map(|record| record.probes.len()).sum(),
-            lost: records.iter().map(Record::lost).sum(),
-            gap: records.iter().map(Record::longest_gap).max().unwrap_or_default(),
-        };
-        let Outcome { sent, lost, gap, .. } = &outcome;
-        eprintln!("{event}: {times} times, {sent} sent, {lost} lost, longest gap {gap:?}");
-        outcome
+        for record in records.iter().map(|record| record.since(self.since)) {
+            outcome.sent += record.probes.len();
+            outcome.lost += record.lost();
+            outcome.gap = outcome.gap.max(record.longest_gap());
+        }
     }
 }
 
-/// Lets something happen a number of times while packets flow.
+/// Lets something happen a number of times, each time while packets flow.
 fn under_load(
     flows: &[Flow],
     (event, times): (&'static str, usize),
     mut happen: impl FnMut(usize) -> Result<()>,
 ) -> Result<Outcome> {
-    let traffic = Traffic::start(flows)?;
+    let mut outcome = Outcome { event, times, sent: 0, lost: 0, gap: Duration::ZERO };
     for time in 0..times {
+        let traffic = Traffic::start(flows)?;
         happen(time).with_context(|| format!("{event}, time {time}"))?;
         traffic.wait_steady(now())?;
+        let before = outcome.lost;
+        traffic.end(&mut outcome);
+        if outcome.lost > before {
+            eprintln!("{event}, time {time}: {} lost", outcome.lost - before);
+        }
     }
-    Ok(traffic.end(event, times))
+    let Outcome { sent, lost, gap, .. } = &outcome;
+    eprintln!("{event}: {times} times, {sent} sent, {lost} lost, longest gap {gap:?}");
+    Ok(outcome)
 }
 
 fn show(outcomes: &[Outcome]) {
