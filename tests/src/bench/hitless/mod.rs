@@ -13,7 +13,7 @@ use comfy_table::{CellAlignment, Table};
 use super::{Measurement, Options};
 use crate::clock::{now, wait_for};
 use crate::lab::{Lab, Plane};
-use crate::ping::{Flow, Pinger, Record};
+use crate::ping::{Flow, Pinger};
 
 /// What happened to the packets while something happened a number of times.
 struct Outcome {
