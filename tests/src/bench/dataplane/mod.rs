@@ -221,8 +221,9 @@ fn entrants(options: &Options) -> Vec<(&'static str, Result<Way>)> {
         if installed(program) { Ok(PathBuf::from(program)) } else { Err(not_installed(program)) }
     };
     let newest = |program: &str| {
-        let path = target_directory().join("bench/newest/usr/bin").join(program);
-        if path.is_file() { Ok(path) } else { Err(not_installed(&path.to_string_lossy())) }
+        let place = target_directory().join("bench/newest/usr");
+        let found = ["bin", "sbin"].map(|directory| place.join(directory).join(program));
+        found.into_iter().find(|path| path.is_file()).ok_or_else(|| not_installed(program))
     };
     let links = |maker| Way::Links(maker);
     if options.plane == Plane::Kernel {
