@@ -10,12 +10,14 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
+use comfy_table::Table;
+use comfy_table::presets::UTF8_FULL_CONDENSED;
 
 use self::links::Maker;
 use self::meshes::Mesh;
 use self::traffic::{Load, Meter, Path};
 use super::chain::{Chain, Members, PATIENCE, installed};
-use super::{Beside, Figure, Measurement, Options, compare_within_runs};
+use super::{Beside, Figure, Measurement, Options, compare_within_runs, middle};
 use crate::clock::wait_for;
 use crate::lab::{Lab, Namespace, Plane, Process, run as run_command, target_directory};
 
@@ -33,6 +35,7 @@ pub(super) fn run(options: &Options) -> Result<Vec<Measurement>> {
         round(&lab, &mut contestants, (run, options))?;
     }
     let all: Vec<_> = contestants.iter().map(|one| (one.name, one.runs.clone())).collect();
+    show(&all);
     let mut measurements = compare_within_runs(&all)?;
     if options.plane != Plane::Kernel && options.beside == Beside::Anchors {
         stated(&mut measurements);
@@ -201,6 +204,24 @@ impl Contestant {
             }
         }
     }
+}
+
+/// A column for each contestant, medians of the runs.
+fn show(contestants: &[(&'static str, Vec<Vec<Figure>>)]) {
+    let mut table = Table::new();
+    let names = contestants.iter().map(|(name, _)| *name);
+    table.load_style(UTF8_FULL_CONDENSED).set_header(["metric", "unit"].into_iter().chain(names));
+    let first = contestants.first().and_then(|(_, runs)| runs.first());
+    for Figure { metric, unit, .. } in first.into_iter().flatten() {
+        let median = |(_, runs): &(_, Vec<Vec<Figure>>)| {
+            let all = runs.iter().flatten().filter(|figure| figure.metric == *metric);
+            let median = middle(all.map(|figure| figure.value));
+            median.map_or_else(|| "absent".to_owned(), |it| format!("{it:.2}"))
+        };
+        let row = [metric.clone(), (*unit).to_owned()].into_iter();
+        table.add_row(row.chain(contestants.iter().map(median)));
+    }
+    println!("{table}");
 }
 
 fn figure(metric: &str, unit: &'static str, value: f64) -> Figure {
