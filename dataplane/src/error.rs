@@ -183,6 +183,20 @@ impl Error {
         }
     }
 
+    /// Whether the embedded WireGuard may have ended over it.
+    pub(crate) fn is_broken_off(&self) -> bool {
+        use io::ErrorKind::{AddrNotAvailable, InvalidData, Other};
+        match self {
+            Self::Gone { .. } => true,
+            // The library's words for half an answer, for none, and for an interface that is in use by one
+            // that does not listen.
+            Self::WireGuard { kind, .. } => {
+                matches!(kind, InvalidData | Other | AddrNotAvailable)
+            }
+            _ => false,
+        }
+    }
+
     /// Whether the object exists already, which is success when adding the same thing.
     pub(crate) fn is_present(&self) -> bool {
         self.errno() == Some(Errno::EEXIST)

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr, UdpSocket};
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use wireguard_control::{Device, DeviceUpdate, InterfaceName, Key, PeerConfigBuil
 use crate::error::Error;
 use crate::model::{IfName, ObservedPeer, ObservedWireGuard, Peer, WireGuardUpdate};
 use crate::options::Backend;
+use crate::userspace::SOCKET_DIR;
 
 /// Access to the WireGuard devices of one backend.
 #[derive(Clone)]
@@ -82,6 +84,10 @@ impl Control {
         let outcome = self
             .run(&doing, move || {
                 let interface = interface?;
+                if backend == wireguard_control::Backend::Userspace {
+                    // Where nobody listens, the library would start a program of its own.
+                    UnixStream::connect(format!("{SOCKET_DIR}/{interface}.sock"))?;
+                }
                 messages.into_iter().try_for_each(|message| message.apply(&interface, backend))
             })
             .await?;

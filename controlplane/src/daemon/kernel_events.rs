@@ -97,8 +97,8 @@ impl KernelWatch {
             KernelEvent::AddressGone { .. } | KernelEvent::UnreachableGone(_) => {
                 burst.look_again = true;
             }
-            KernelEvent::HelperGone => {
-                warn!("the embedded WireGuard ended, and all tunnels with it; opening new ones");
+            KernelEvent::HelperRestarted { tunnels } => {
+                warn!(tunnels, "the embedded WireGuard ended and was started again");
                 burst.look_again = true;
             }
             KernelEvent::Overrun => {

@@ -33,7 +33,13 @@ fn status() -> StatusReport {
             not_before: sixwire_proto::time::Timestamp(1),
             not_after: sixwire_proto::time::Timestamp(2),
         },
-        tunnels: TunnelsReport { wireguard: WireguardKind::Kernel, dialled: 10, served: 3, up: 12 },
+        tunnels: TunnelsReport {
+            wireguard: WireguardKind::Kernel,
+            dialled: 10,
+            served: 3,
+            up: 12,
+            helper: None,
+        },
         routing: RoutingReport { neighbours: 12, routes: 57 },
         registry: RegistryReport {
             host: "vpn.example.net:8443".to_owned(),
