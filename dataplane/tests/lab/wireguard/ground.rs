@@ -155,6 +155,16 @@ impl End {
         self.update(|update| update.wireguard.peers = peers);
     }
 
+    /// Forgets where its first tunnel's peer is, and the session with it: it cannot speak before the peer does.
+    pub(crate) fn forget_place(&self) {
+        let peers = self.tunnel().wireguard.peers.clone();
+        self.update(|update| {
+            update.wireguard.removed = peers.keys().copied().collect();
+            update.wireguard.peers = peers;
+            update.wireguard.peers.values_mut().for_each(|peer| peer.endpoint = None);
+        });
+    }
+
     /// What its first tunnel knows of `other`.
     pub(crate) fn seen(&self, other: &Self) -> PeerStats {
         let (data, name) = (Arc::clone(&self.data), self.name());

@@ -31,12 +31,7 @@ fn a_new_address_and_a_new_port_are_learnt_from_what_proves_itself() {
 #[test]
 fn an_end_whose_place_is_not_known_is_found_when_it_speaks() {
     let [a, b] = two([83, 84]);
-    let peers = b.tunnel().wireguard.peers.clone();
-    b.update(|update| {
-        update.wireguard.removed = peers.keys().copied().collect();
-        update.wireguard.peers = peers;
-        update.wireguard.peers.values_mut().for_each(|peer| peer.endpoint = None);
-    });
+    b.forget_place();
     assert_eq!(b.seen(&a).endpoint, None);
     assert!(!b.hears(a.inner(Family::V6), 10, 5), "it knows no place to send to");
     a.reaches_both(&b);

@@ -41,6 +41,7 @@ fn an_endpoint_without_a_route_is_reached_once_there_is_one() {
         a.change_peer(|peer| {
             peer.endpoint = Some((ip.parse::<std::net::IpAddr>().unwrap(), PORT).into())
         });
+        b.forget_place();
         assert!(!a.hears(b.inner(Family::V6), 10, 5), "there is no route");
         host_address(&b.node, ip.parse().unwrap());
         assert!(!a.hears(b.inner(Family::V6), 10, 5), "there is still none");
