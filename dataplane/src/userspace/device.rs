@@ -189,6 +189,7 @@ impl Device {
     fn send(&mut self, buffers: &mut Buffers) -> io::Result<()> {
         let now = Instant::now();
         self.has_sent = true;
+        let port = self.sockets.as_ref().map_or(0, Sockets::port);
         for _ in 0..BATCH {
             let read = self.tun.try_io(Interest::READABLE, |tun| {
                 tun.read(&mut buffers.packet[..virtio::LEN + PACKET - ROOM])
@@ -206,6 +207,10 @@ impl Device {
                 }
                 continue;
             };
+            if self.noise.is_own(peer, &packet.0[..packet.1], port) {
+                self.drops.one(Loss::Loop);
+                continue;
+            }
             let (segment, outbox) = (&mut buffers.segment, &mut buffers.outbox);
             let split = segment::split(packet, offload, segment, |buffer, length| {
                 if outbox.is_full() {

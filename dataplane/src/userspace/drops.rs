@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub(super) enum Loss {
     /// A packet to an address that no peer has.
     NoPeer,
+    /// A datagram of our own that was to go into the tunnel that it came from.
+    Loop,
     /// A packet to a peer of whom nobody knows where it is.
     NoEndpoint,
     /// A packet that waited for a session in vain, or had no place to wait in.
@@ -65,8 +67,9 @@ impl Drops {
 }
 
 /// All reasons, and what they are called.
-const REASONS: [(Loss, &str); 15] = [
+const REASONS: [(Loss, &str); 16] = [
     (Loss::NoPeer, "no_peer"),
+    (Loss::Loop, "loop"),
     (Loss::NoEndpoint, "no_endpoint"),
     (Loss::NoSession, "no_session"),
     (Loss::Malformed, "malformed"),

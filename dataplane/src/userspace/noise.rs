@@ -18,7 +18,7 @@ use super::ecn;
 use super::endpoint::Endpoint;
 use super::former::KeyChange;
 use super::outbox::Outbox;
-use super::packet::{destination, source};
+use super::packet::{destination, source, udp_ports};
 use super::peer::{Identity, Opened, Peer};
 use super::throttle::Throttle;
 use super::uapi::{self, Allowed, PeerUpdate, Update};
@@ -49,6 +49,15 @@ impl Noise {
             self.drops.one(Loss::NoPeer);
         }
         peer
+    }
+
+    /// Whether a packet for a peer is a datagram that we have sent it: it would go round for ever.
+    pub(super) fn is_own(&self, peer: usize, packet: &[u8], port: u16) -> bool {
+        let Some(ports) = udp_ports(packet) else { return false };
+        let peer = self.peers.get(peer).and_then(Option::as_ref);
+        peer.and_then(|peer| peer.endpoint).is_some_and(|endpoint| {
+            ports == [port, endpoint.to.port()] && destination(packet) == Some(endpoint.to.ip())
+        })
     }
 
     /// Encrypts a packet for a peer that [`Self::route`] gave.

@@ -33,6 +33,8 @@ pub(super) struct Peer {
     last_packet: Option<Instant>,
     /// Packets that wait for a session.
     waiting: usize,
+    /// A handshake was asked for, and nothing has come since.
+    asked: bool,
     /// Its endpoint changed by itself.
     has_moved: bool,
     drops: Arc<Drops>,
@@ -69,6 +71,7 @@ impl Peer {
             last_handshake: None,
             last_packet: None,
             waiting: 0,
+            asked: false,
             has_moved: false,
             drops,
         }
@@ -179,10 +182,15 @@ impl Peer {
     /// Does what is due: handshakes, keepalives.
     pub(super) fn tick(&mut self, outbox: &mut Outbox, now: Instant) {
         self.former = self.former.take().filter(|former| former.lives(now));
-        let (Some(tunnel), Some(to)) = (&mut self.tunnel, self.endpoint) else { return };
+        let (Some(tunnel), Some(mut to)) = (&mut self.tunnel, self.endpoint) else { return };
         match tunnel.update_timers(outbox.space()) {
             TunnResult::WriteToNetwork(datagram) => {
                 let (length, class) = (datagram.len(), class(datagram));
+                if is_initiation(datagram) && std::mem::replace(&mut self.asked, true) {
+                    // Perhaps the way has changed, and what it was sent from is wrong there.
+                    to.from = None;
+                    self.endpoint = Some(to);
+                }
                 self.sent(length, now);
                 outbox.commit(to, length, class);
             }
@@ -247,6 +255,7 @@ impl Peer {
     ) -> Opened {
         self.has_moved |= self.endpoint.is_none_or(|known| known.to != from.to);
         self.endpoint = Some(from);
+        self.asked = false;
         self.rx_bytes += datagram.len() as u64;
         self.last_packet = Some(now);
         opened
@@ -323,6 +332,10 @@ fn reason(error: &WireGuardError) -> Loss {
 
 fn is_data(datagram: &[u8]) -> bool {
     datagram.first() == Some(&4)
+}
+
+fn is_initiation(datagram: &[u8]) -> bool {
+    datagram.first() == Some(&1)
 }
 
 fn is_cookie(datagram: &[u8]) -> bool {

@@ -11,6 +11,7 @@ use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg, setsockopt,
     sockopt,
 };
+use nix::{setsockopt_impl, sockopt_impl};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::io::Interest;
 
@@ -135,6 +136,8 @@ impl UdpSocket {
                 &true,
             ))
         } else {
+            // Routers may cut what is too long for their links, whether they can tell us or not.
+            let _ = setsockopt(&socket, Discovery, &libc::IP_PMTUDISC_DONT);
             setsockopt(&socket, sockopt::Ipv4PacketInfo, &true).and(setsockopt(
                 &socket,
                 sockopt::IpRecvTos,
@@ -326,6 +329,16 @@ impl Source {
 /// What the kernel says to a source address that does not fit.
 const MISPLACED: [Errno; 5] =
     [Errno::EINVAL, Errno::EADDRNOTAVAIL, Errno::ENETUNREACH, Errno::EHOSTUNREACH, Errno::ENODEV];
+
+sockopt_impl!(
+    /// What IPv4 does to find out how long packets may be.
+    Discovery,
+    SetOnly,
+    libc::IPPROTO_IP,
+    libc::IP_MTU_DISCOVER,
+    libc::c_int
+);
+
 /// Octets that wait in the kernel at most, each way: 20 ms at 1.6 Gbit/s.
 const BUFFER: usize = 4 << 20;
 /// Ephemeral ports tried until both families have one.

@@ -15,4 +15,5 @@ mod node;
 mod ownership;
 mod routes;
 mod tunnels;
+mod wireguard;
 mod writer;
