@@ -218,16 +218,22 @@ impl Shared {
         let Some(mut channel) = self.process.connect().await? else {
             return Err(self.process.error("restore interfaces", "it is not running"));
         };
-        let mut lost = Vec::new();
-        for (name, legacy) in &state.held {
-            let doing = format!("restore interface {name}");
-            let request = Request::Restore { name: name.clone() };
-            let legacy = legacy.each_ref().map(|descriptor| descriptor.as_fd());
-            let (answer, _) =
-                self.process.exchange(&doing, &mut channel, (&request, &legacy)).await?;
-            if let Err(error) = self.process.judge(&doing, answer) {
-                tracing::warn!("{error}");
-                lost.push(name.clone());
+        let (mut lost, held) = (Vec::new(), state.held.iter().collect::<Vec<_>>());
+        // Several at a time, so that neither process waits for the other each time.
+        for some in held.chunks(AT_A_TIME) {
+            for (name, legacy) in some {
+                let (doing, request) =
+                    (restoring(name), Request::Restore { name: (*name).clone() });
+                let legacy = legacy.each_ref().map(|descriptor| descriptor.as_fd());
+                self.process.say(&doing, &mut channel, (&request, &legacy)).await?;
+            }
+            for (name, _) in some {
+                let doing = restoring(name);
+                let (answer, _) = self.process.hear(&doing, &mut channel).await?;
+                if let Err(error) = self.process.judge(&doing, answer) {
+                    tracing::warn!("{error}");
+                    lost.push((*name).clone());
+                }
             }
         }
         // The kernel deletes them with the last descriptor.
@@ -316,5 +322,11 @@ impl Drop for Helper {
     }
 }
 
+fn restoring(name: &IfName) -> String {
+    format!("restore interface {name}")
+}
+
+/// Interfaces that are restored at a time; what is said of them fits the socket's buffers.
+const AT_A_TIME: usize = 32;
 /// For a helper that is being brought back.
 const PATIENCE: Duration = Duration::from_secs(3);

@@ -128,7 +128,7 @@ impl KernelWatch {
             Ok(false) => {}
             Ok(true) => {
                 self.tally.add("guards_restored");
-                warn!("somebody changed the nftables table inet sixwire, putting it back");
+                warn!("somebody changed the nftables table ip6 sixwire, putting it back");
             }
             Err(error) => warn!("{error}"),
         }

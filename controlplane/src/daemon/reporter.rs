@@ -141,14 +141,14 @@ impl Reporter {
         let signalled = signalled.map(|(label, value)| counter("signalling", label, value));
         let members = self.members.counters().into_iter();
         let members = members.map(|(label, value)| counter("members", label, value));
-        // One that does not answer is named elsewhere.
-        let drops = self.dataplane.drops().await.unwrap_or_default().into_iter();
-        let drops = drops.map(|(label, value)| counter("wireguard", &label, value));
         let kernel = self.kernel.read().into_iter();
         let kernel = kernel.map(|(label, value)| counter("kernel", label, value));
         let guards = self.dataplane.guarded_against().into_iter().filter(|(_, value)| *value > 0);
         let guards =
             guards.map(|(why, value)| counter("guards", &format!("dropped: {why}"), value));
+        // One that does not answer is named elsewhere.
+        let drops = self.dataplane.drops().await.unwrap_or_default().into_iter();
+        let drops = drops.map(|(label, value)| counter("wireguard", &label, value));
         babel.chain(signalled).chain(members).chain(kernel).chain(guards).chain(drops).collect()
     }
 

@@ -63,7 +63,7 @@ impl Tunnels {
         outcome: Result<Accepted, DialFailure>,
     ) {
         let current = self.links.dials.get(&node).filter(|dial| dial.port == port);
-        let Some(aim) = current.map(|dial| dial.aim) else {
+        let Some((aim, started)) = current.map(|dial| (dial.aim, dial.started)) else {
             self.counters.drop(DropReason::Stale);
             if outcome.is_ok() {
                 self.decline(node, port);
@@ -79,7 +79,7 @@ impl Tunnels {
                 }
                 self.accepted(node, port, aim);
             }
-            Err(failure) => self.dial_failed(node, aim, failure),
+            Err(failure) => self.dial_failed(node, (aim, started), failure),
         }
     }
 
@@ -88,10 +88,11 @@ impl Tunnels {
     pub(super) fn expire_dials(&mut self) {
         let over = |dial: &Dial| dial.until <= self.now;
         let late: Vec<_> = self.links.dials.iter().filter(|(_, dial)| over(dial)).collect();
-        let late: Vec<_> = late.into_iter().map(|(node, dial)| (*node, dial.aim)).collect();
-        for (node, aim) in late {
+        let late: Vec<_> =
+            late.into_iter().map(|(node, dial)| (*node, (dial.aim, dial.started))).collect();
+        for (node, dial) in late {
             self.links.dials.remove(&node);
-            self.dial_failed(node, aim, DialFailure::Unreachable);
+            self.dial_failed(node, dial, DialFailure::Unreachable);
         }
     }
 
@@ -198,7 +199,12 @@ impl Tunnels {
         self.output(Output::Decline { node, port, notify });
     }
 
-    fn dial_failed(&mut self, node: RouterId, aim: Aim, failure: DialFailure) {
+    fn dial_failed(
+        &mut self,
+        node: RouterId,
+        (aim, started): (Aim, Instant),
+        failure: DialFailure,
+    ) {
         if !self.links.tunnels.contains_key(&node) {
             self.links.glared.remove(&node);
         }
@@ -210,8 +216,12 @@ impl Tunnels {
         self.counters.dials_failed += 1;
         self.event(Event::DialFailed { node, failure });
         match failure {
-            // The peer's own dial is on its way; if it does not come, ours is the one.
-            DialFailure::Refused(Refusal::Glare) => self.hold(node, GLARE_HOLD),
+            // The peer's own dial is on its way, and takes about as long as ours took; if it does not come,
+            // because the peer dials where this node was before, ours is the one.
+            DialFailure::Refused(Refusal::Glare) => {
+                let took = self.now.since(started);
+                self.hold(node, took.clamp(GLARE_HOLD_LEAST, GLARE_HOLD_MOST));
+            }
             DialFailure::Local => self.hold(node, LOCAL_HOLD),
             DialFailure::Unreachable | DialFailure::WrongNode | DialFailure::Refused(_) => {
                 self.blame(node);
@@ -258,6 +268,7 @@ const STALL: Duration = Duration::from_secs(1);
 /// One round trip of a slow path: a node without neighbours would rather dial one too many.
 const STALL_ALONE: Duration = Duration::from_millis(250);
 /// How long to wait for the peer's own dial after it won a glare.
-const GLARE_HOLD: Duration = Duration::from_secs(1);
+const GLARE_HOLD_LEAST: Duration = Duration::from_millis(100);
+const GLARE_HOLD_MOST: Duration = Duration::from_secs(1);
 /// How long to wait after this node could not dial for reasons of its own.
 const LOCAL_HOLD: Duration = Duration::from_secs(2);

@@ -130,7 +130,7 @@ impl Helper {
         while let Some((request, descriptors)) = channel.receive::<Request>().await? {
             let is_stop = matches!(request, Request::Stop);
             let mut devices = self.devices.lock().await;
-            stop_all(devices.extract_if(.., |name, device| !device.is_alive(name))).await;
+            bury(&request, &mut devices).await;
             let (answer, held) = self.answer(request, descriptors, &mut devices).await;
             // What is held lives as long as the device, which may end meanwhile.
             let legacy = held.and_then(|name| devices.get(&name)).map(Running::legacy);
@@ -150,19 +150,15 @@ impl Helper {
         descriptors: Vec<OwnedFd>,
         devices: &mut Devices,
     ) -> (Answer, Option<IfName>) {
-        let made = |name, outcome: Result<(), String>| match outcome {
-            Ok(()) => (Answer::default(), Some(name)),
-            Err(error) => (Answer { error: Some(error), ..Answer::default() }, None),
-        };
         let answer = match request {
-            Request::Create { name, mtu } => {
-                let outcome = self.create(devices, &name, mtu).await;
-                return made(name, outcome);
-            }
-            Request::Restore { name } => {
-                let outcome = self.restore(devices, &name, descriptors).await;
-                return made(name, outcome);
-            }
+            Request::Create { name, mtu } => match self.create(devices, &name, mtu).await {
+                Ok(()) => return (Answer::default(), Some(name)),
+                Err(error) => Answer { error: Some(error), ..Answer::default() },
+            },
+            Request::Restore { name } => Answer {
+                error: self.restore(devices, &name, descriptors).await.err(),
+                ..Answer::default()
+            },
             Request::Hold { name } => return (Answer::default(), Some(name)),
             Request::Delete { name } => {
                 if let Some(device) = devices.remove(&name) {
@@ -221,6 +217,20 @@ impl Helper {
         }
         let worker = self.workers.lock().await.least_busy().map_err(|error| error.to_string())?;
         Ok((worker, Arc::clone(&self.drops)))
+    }
+}
+
+/// Forgets devices that have ended: the one that a request is about, or all.
+async fn bury(request: &Request, devices: &mut Devices) {
+    match request {
+        Request::Create { name, .. } | Request::Restore { name } | Request::Hold { name } => {
+            if devices.get(name).is_some_and(|device| !device.is_alive(name))
+                && let Some(device) = devices.remove(name)
+            {
+                device.stop().await;
+            }
+        }
+        _ => stop_all(devices.extract_if(.., |name, device| !device.is_alive(name))).await,
     }
 }
 

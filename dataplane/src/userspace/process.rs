@@ -107,13 +107,28 @@ impl Process {
         &self,
         doing: &str,
         channel: &mut Channel,
-        (request, descriptors): (&Request, &[BorrowedFd<'_>]),
+        request: (&Request, &[BorrowedFd<'_>]),
     ) -> Result<Answered, Error> {
-        let exchange = async {
-            channel.send(request, descriptors).await?;
-            channel.receive().await
-        };
-        match tokio::time::timeout(ANSWER_LIMIT, exchange).await {
+        self.say(doing, channel, request).await?;
+        self.hear(doing, channel).await
+    }
+
+    /// Half an exchange: its answers come in the order of the requests.
+    pub(super) async fn say(
+        &self,
+        doing: &str,
+        channel: &mut Channel,
+        (request, descriptors): (&Request, &[BorrowedFd<'_>]),
+    ) -> Result<(), Error> {
+        match tokio::time::timeout(ANSWER_LIMIT, channel.send(request, descriptors)).await {
+            Ok(outcome) => outcome.map_err(|error| self.error(doing, error)),
+            Err(_) => Err(no_answer(doing)),
+        }
+    }
+
+    /// The other half.
+    pub(super) async fn hear(&self, doing: &str, channel: &mut Channel) -> Result<Answered, Error> {
+        match tokio::time::timeout(ANSWER_LIMIT, channel.receive()).await {
             Ok(Ok(Some(answered))) => Ok(answered),
             Ok(Ok(None)) => Err(self.error(doing, "it hung up")),
             Ok(Err(error)) => Err(self.error(doing, error)),

@@ -212,9 +212,12 @@ impl UdpSocket {
 
     fn send(&mut self, train: &Train, octets: &[u8]) -> io::Result<()> {
         let outcome = self.send_from(train.endpoint, train, octets);
-        let refused = |error: &io::Error| error.kind() != io::ErrorKind::WouldBlock;
-        if train.endpoint.from.is_some() && outcome.as_ref().is_err_and(refused) {
-            // We may not have that address any more.
+        // We may not have that address any more, or not there.
+        let misplaced = |error: &io::Error| {
+            let errno = error.raw_os_error().map(Errno::from_raw);
+            errno.is_some_and(|errno| MISPLACED.contains(&errno))
+        };
+        if train.endpoint.from.is_some() && outcome.as_ref().is_err_and(misplaced) {
             let endpoint = Endpoint { from: None, ..train.endpoint };
             return self.send_from(endpoint, train, octets);
         }
@@ -322,6 +325,10 @@ impl Source {
         }
     }
 }
+
+/// What the kernel says to a source address that does not fit.
+const MISPLACED: [Errno; 5] =
+    [Errno::EINVAL, Errno::EADDRNOTAVAIL, Errno::ENETUNREACH, Errno::EHOSTUNREACH, Errno::ENODEV];
 
 sockopt_impl!(
     /// What IPv4 does to find out how long packets may be.

@@ -130,6 +130,31 @@ fn packets_pass_again_within_a_second_and_the_kernel_sees_no_change() {
 }
 
 #[test]
+fn a_hundred_tunnels_are_back_within_a_second() {
+    if is_kernel() {
+        return;
+    }
+    let a = Node::start(70);
+    let (data, events) = a.open();
+    let desired = a.desired((100..200).map(|octet| {
+        let (name, mut tunnel) = a.tunnel_to_stranger(octet);
+        tunnel.wireguard.port += u16::from(octet);
+        (name, tunnel)
+    }));
+    a.reconcile(&data, &desired);
+    let links = a.sh("ip -o link");
+    let killed = kill_helper(&a);
+    let (tunnels, _events) = restarted(&a, events);
+    let back = killed.elapsed();
+    println!("killed with 100 tunnels: back after {} ms", back.as_millis());
+    assert_eq!(tunnels, 100);
+    assert!(back < Duration::from_secs(1), "{back:?}");
+    assert_eq!(a.sh("ip -o link"), links);
+    assert_eq!(a.planned(&data, &desired), []);
+    a.down(&data);
+}
+
+#[test]
 fn where_a_peer_has_moved_to_is_known_after_a_kill() {
     if is_kernel() {
         return;
