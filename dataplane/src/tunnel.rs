@@ -8,13 +8,13 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use crate::error::Error;
-use crate::forwarding::distrust;
+use crate::forwarding::{admit_ipv6, distrust};
 use crate::model::{IfName, ObservedWireGuard, Tunnel, TunnelUpdate, WireGuardUpdate};
 use crate::netlink::link::{Kind, Link};
-use crate::netlink::monitor::Removing;
+use crate::netlink::monitor::{Mtus, Ours, Removing};
 use crate::netlink::{Netlink, address, link};
 use crate::options::Backend;
-use crate::userspace::Helper;
+use crate::userspace::{Helper, HelperHealth};
 use crate::wireguard::{Control, TunnelStats};
 
 /// All tunnels of one backend.
@@ -24,6 +24,7 @@ pub(crate) struct Tunnels {
     helper: Arc<Helper>,
     control: Control,
     removing: Removing,
+    mtus: Mtus,
     /// Removals under way, by name: a new tunnel of that name waits for its end.
     removals: Mutex<BTreeMap<IfName, JoinHandle<()>>>,
     /// As many removals at a time.
@@ -31,18 +32,15 @@ pub(crate) struct Tunnels {
 }
 
 impl Tunnels {
-    pub(crate) fn new(
-        netlink: Netlink,
-        backend: Backend,
-        helper: Helper,
-        removing: Removing,
-    ) -> Self {
+    pub(crate) fn new(netlink: Netlink, backend: Backend, helper: Helper, ours: Ours) -> Self {
+        let Ours { removing, mtus } = ours;
         Self {
             netlink,
             backend,
             helper: Arc::new(helper),
             control: Control::new(backend),
             removing,
+            mtus,
             removals: Mutex::default(),
             slots: Arc::new(Semaphore::new(REMOVALS)),
         }
@@ -50,6 +48,11 @@ impl Tunnels {
 
     pub(crate) fn backend(&self) -> Backend {
         self.backend
+    }
+
+    /// The MTU that each tunnel was given.
+    pub(crate) fn mtus(&self) -> &Mtus {
+        &self.mtus
     }
 
     /// Interfaces of the helper: ours, even before they have their alias.
@@ -70,7 +73,7 @@ impl Tunnels {
         if link.kind != self.kind() {
             return Ok(None);
         }
-        match self.control.get(&link.name).await {
+        match self.read(&link.name).await {
             Ok((wireguard, _)) => Ok(Some(wireguard)),
             Err(Error::Gone { .. }) => Ok(None),
             Err(error) => Err(error),
@@ -78,7 +81,20 @@ impl Tunnels {
     }
 
     pub(crate) async fn stats(&self, name: &IfName) -> Result<TunnelStats, Error> {
-        self.control.get(name).await.map(|(_, stats)| stats)
+        self.read(name).await.map(|(_, stats)| stats)
+    }
+
+    /// How the helper fares; `None` if it carries nothing.
+    pub(crate) fn helper_health(&self) -> Option<HelperHealth> {
+        (self.backend == Backend::Embedded).then(|| self.helper.health())
+    }
+
+    /// What the helper dropped, by reason.
+    pub(crate) async fn drops(&self) -> Result<BTreeMap<String, u64>, Error> {
+        match self.backend {
+            Backend::Kernel => Ok(BTreeMap::new()),
+            Backend::Embedded => self.helper.drops().await,
+        }
     }
 
     /// Makes a tunnel, or what is missing of it.
@@ -165,13 +181,13 @@ impl Tunnels {
         if update.wireguard.port.is_none() {
             return self.change(link, update).await;
         }
-        let (before, _) = self.control.get(&link.name).await?;
+        let (before, _) = self.read(&link.name).await?;
         let outcome = self.change(link, update).await;
         if matches!(outcome, Err(Error::PortTaken { .. })) {
             let port = Some(before.port);
             let restore = WireGuardUpdate { port, ..WireGuardUpdate::default() };
             // The kernel notes the port, and complains that its own socket has it.
-            let _ = set(&self.netlink, &self.control, link, &restore).await;
+            let _ = self.set(link, &restore).await;
         }
         outcome
     }
@@ -182,10 +198,14 @@ impl Tunnels {
             return Err(Error::SmallMtu { name: link.name.clone(), mtu });
         }
         distrust(&link.name);
+        if let Some(mtu) = update.mtu {
+            self.mtus.give(link.id, mtu);
+        }
         if update.mark.is_some() || update.mtu.is_some() {
             link::configure(netlink, link.id, update.mark, update.mtu).await?;
         }
         if let Some(wanted) = update.link_local {
+            admit_ipv6(&link.name)?;
             for address in address::addresses(netlink).await? {
                 if address.link == link.id && address.link_local().is_some_and(|a| a != wanted) {
                     address::remove(netlink, link.id, address.address).await?;
@@ -193,7 +213,7 @@ impl Tunnels {
             }
             address::add_link_local(netlink, link.id, wanted).await?;
         }
-        set(netlink, &self.control, link, &update.wireguard).await?;
+        self.set(link, &update.wireguard).await?;
         if update.bring_up {
             let up = link::bring_up(netlink, link.id).await;
             // Only now does the kernel bind the port.
@@ -206,6 +226,29 @@ impl Tunnels {
             address::wait_usable(netlink, link.id).await?;
         }
         Ok(())
+    }
+
+    /// What a helper was asked when it was killed is asked of its successor.
+    async fn read(&self, name: &IfName) -> Result<(ObservedWireGuard, TunnelStats), Error> {
+        match self.control.get(name).await {
+            Err(error) if self.is_asked_again(name, &error).await => self.control.get(name).await,
+            outcome => outcome,
+        }
+    }
+
+    async fn set(&self, link: &Link, update: &WireGuardUpdate) -> Result<(), Error> {
+        match set(&self.netlink, &self.control, link, update).await {
+            Err(error) if self.is_asked_again(&link.name, &error).await => {
+                set(&self.netlink, &self.control, link, update).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn is_asked_again(&self, name: &IfName, error: &Error) -> bool {
+        self.backend == Backend::Embedded
+            && error.is_broken_off()
+            && self.helper.came_back(name).await
     }
 
     /// Deletes an interface in the background: the kernel takes its time, and the thread with it.

@@ -19,6 +19,11 @@ fn a_crashed_daemon_loses_no_packet() {
 }
 
 #[test]
+fn a_killed_helper_is_back_within_a_second() {
+    play(two(Plane::Embedded), &[scenario::killed_helper_is_back_within_a_second]);
+}
+
+#[test]
 fn a_cut_tunnel_is_routed_around() {
     play(six(Plane::Auto), &[scenario::cut_tunnel_is_routed_around]);
 }
@@ -31,6 +36,16 @@ fn a_lost_registry_is_a_non_event() {
 #[test]
 fn down_leaves_nothing() {
     play(two(Plane::Auto), &[scenario::down_leaves_nothing]);
+}
+
+#[test]
+fn what_somebody_changes_is_put_back() {
+    play(two(Plane::Auto), &[scenario::what_somebody_changes_is_put_back]);
+}
+
+#[test]
+fn a_storm_of_changes_is_looked_at_once() {
+    play(two(Plane::Auto), &[scenario::a_storm_of_changes_is_looked_at_once]);
 }
 
 #[test]

@@ -8,7 +8,9 @@ use serde::Serialize;
 use super::output::{Paint, complain, print, print_json};
 use super::quantity::{counted, period};
 use super::{Form, Place};
-use crate::daemon::api::report::{Counter, Health, RegistryReport, StatusReport, WireguardKind};
+use crate::daemon::api::report::{
+    Counter, Health, HelperReport, RegistryReport, StatusReport, WireguardKind,
+};
 use crate::daemon::api::{ClientError, Request, Schema};
 
 /// What is known of a daemon that does not answer: the head of a [`StatusReport`].
@@ -60,6 +62,9 @@ fn text(report: &StatusReport, paint: Paint) -> String {
     for reason in &report.reasons {
         line(&mut text, "!", reason);
     }
+    for warning in &report.warnings {
+        line(&mut text, "note", warning);
+    }
     text.push('\n');
     for (label, value) in rows(report) {
         line(&mut text, label, &value);
@@ -94,8 +99,11 @@ fn rows(report: &StatusReport) -> Vec<(&'static str, String)> {
         (
             "tunnels",
             format!(
-                "{} up ({} dialled, {} served), {wireguard} WireGuard",
-                tunnels.up, tunnels.dialled, tunnels.served
+                "{} up ({} dialled, {} served), {wireguard} WireGuard{}",
+                tunnels.up,
+                tunnels.dialled,
+                tunnels.served,
+                tunnels.helper.as_ref().map(restarts).unwrap_or_default()
             ),
         ),
         ("routing", format!("{neighbours}, {routes}")),
@@ -109,6 +117,13 @@ fn rows(report: &StatusReport) -> Vec<(&'static str, String)> {
     }
     rows.push(("version", report.daemon.version.clone()));
     rows
+}
+
+fn restarts(helper: &HelperReport) -> String {
+    let HelperReport { restarts, last_restart_s } = helper;
+    let Some(since) = last_restart_s else { return String::new() };
+    let times = counted(u32::try_from(*restarts).unwrap_or(u32::MAX), "time");
+    format!(", restarted {times}, last {} ago", period(*since))
 }
 
 fn registry(registry: &RegistryReport) -> String {
@@ -141,6 +156,7 @@ mod tests {
             schema: Schema,
             health: Health::Healthy,
             reasons: Vec::new(),
+            warnings: Vec::new(),
             daemon: DaemonReport { version: "0.1.0".to_owned(), uptime_s: 18_420 },
             node: NodeReport {
                 router_id: "0123456789abcdef".parse().unwrap(),
@@ -164,6 +180,7 @@ mod tests {
                 dialled: 10,
                 served: 3,
                 up: 12,
+                helper: None,
             },
             routing: RoutingReport { neighbours: 1, routes: 57 },
             registry: RegistryReport {
@@ -195,10 +212,26 @@ version     0.1.0
     }
 
     #[test]
+    fn a_restart_of_the_embedded_wireguard_is_said() {
+        let mut report = report();
+        report.tunnels.wireguard = WireguardKind::Embedded;
+        let mut row = |helper| {
+            report.tunnels.helper = Some(helper);
+            let text = text(&report, Paint::Plain);
+            text.lines().find(|line| line.starts_with("tunnels")).unwrap().to_owned()
+        };
+        let calm = row(HelperReport { restarts: 0, last_restart_s: None });
+        assert!(calm.ends_with(", embedded WireGuard"), "{calm}");
+        let once = row(HelperReport { restarts: 1, last_restart_s: Some(3) });
+        assert!(once.ends_with(", embedded WireGuard, restarted 1 time, last 3s ago"), "{once}");
+    }
+
+    #[test]
     fn what_is_wrong_stands_at_the_top() {
         let mut degraded = report();
         degraded.health = Health::Degraded;
         degraded.reasons = vec!["the registry does not answer".to_owned()];
+        degraded.warnings = vec!["nothing is guarded".to_owned()];
         degraded.registry.reachable = Some(false);
         degraded.registry.last_error = Some("connection refused".to_owned());
         degraded.counters = vec![
@@ -208,6 +241,7 @@ version     0.1.0
         let text = text(&degraded, Paint::Coloured);
         assert!(text.starts_with("\x1b[33mdegraded\x1b[0m  paris"), "{text}");
         assert_eq!(text.lines().nth(1), Some("!           the registry does not answer"));
+        assert_eq!(text.lines().nth(2), Some("note        nothing is guarded"));
         assert!(text.contains("last answer 1m30s ago; connection refused\n"), "{text}");
         assert!(text.contains("counted     bad_magic 4, own_packet 1\n"), "{text}");
     }

@@ -13,7 +13,7 @@ use tracing::{info, warn};
 
 use super::mailbox::Mailbox;
 use super::routing::RouteUpdates;
-use super::tally::{LineBudget, REFUSALS_PER_MINUTE};
+use super::tally::{LineBudget, REFUSALS_PER_MINUTE, Tally};
 use crate::babel::Target;
 
 /// Routes the kernel has refused, by their last writing.
@@ -26,6 +26,8 @@ pub(super) struct Drift {
     pub(super) vanished: BTreeSet<RouteKey>,
     /// All that are not among these.
     pub(super) present: Option<BTreeSet<RouteKey>>,
+    /// All that named these next-hop objects.
+    pub(super) objects: BTreeSet<u32>,
 }
 
 /// The kernel writer.
@@ -34,6 +36,7 @@ pub(super) struct KernelRoutes {
     updates: Mailbox<RouteUpdates>,
     drift: Mailbox<Drift>,
     refused: RefusedRoutes,
+    tally: Arc<Tally>,
     /// Neighbours can announce what the kernel refuses as fast as they can send.
     lines: LineBudget,
     /// Source of the node's own packets, by family.
@@ -47,13 +50,13 @@ impl KernelRoutes {
     #[must_use]
     pub(super) fn new(
         writer: RouteWriter,
-        (updates, drift): (Mailbox<RouteUpdates>, Mailbox<Drift>),
+        (updates, drift, tally): (Mailbox<RouteUpdates>, Mailbox<Drift>, Arc<Tally>),
         own: Vec<IpAddr>,
         unconfirmed: BTreeMap<RouteKey, RouteTarget>,
     ) -> Self {
         let refused = RefusedRoutes::default();
         let lines = LineBudget::new(REFUSALS_PER_MINUTE);
-        Self { writer, updates, drift, refused, lines, own, unconfirmed }
+        Self { writer, updates, drift, refused, tally, lines, own, unconfirmed }
     }
 
     /// The routes the kernel has refused, kept up to date.
@@ -131,12 +134,18 @@ impl KernelRoutes {
     }
 
     async fn restore(&mut self, drift: Drift) {
-        let Drift { mut vanished, present } = drift;
+        let Drift { mut vanished, present, objects } = drift;
         if let Some(present) = present {
             vanished.extend(self.writer.keys().filter(|key| !present.contains(key)));
         }
-        let (routes, refused) = self.writer.vanished(vanished.into_iter()).await;
+        let (mut routes, mut refused) = self.writer.vanished(vanished.into_iter()).await;
+        if !objects.is_empty() {
+            let (more, others) = self.writer.objects_vanished(&objects).await;
+            routes += more;
+            refused.extend(others);
+        }
         if routes > 0 {
+            self.tally.add_many("routes_restored", routes);
             warn!(routes, "somebody removed our routes, putting them back");
         }
         self.note(&[], refused);

@@ -10,9 +10,9 @@ use sixwire_proto::router_id::RouterId;
 use tokio::sync::{mpsc, oneshot};
 
 use super::api::report::{
-    CertificateReport, Counter, DaemonReport, Health, LinkRole, NetworkReport, NodeReport,
-    PeerReport, PeersReport, RegistryReport, Report, RouteReport, RoutesReport, RoutingReport,
-    Schema, StatusReport, TunnelsReport, WireguardKind,
+    CertificateReport, Counter, DaemonReport, Health, HelperReport, LinkRole, NetworkReport,
+    NodeReport, PeerReport, PeersReport, RegistryReport, Report, RouteReport, RoutesReport,
+    RoutingReport, Schema, StatusReport, TunnelsReport, WireguardKind,
 };
 use super::api::{Query, Request};
 use super::config::BabelInterface;
@@ -21,7 +21,7 @@ use super::members::Members;
 use super::monotonic::Monotonic;
 use super::registry::RegistrySync;
 use super::signalling::{self, Signalling};
-use super::tally::is_limit;
+use super::tally::{Tally, is_limit};
 use super::tunnels::TunnelReport;
 use super::{routing, tunnels};
 use crate::tunnel::{Role, TunnelState};
@@ -50,6 +50,10 @@ pub(super) struct Reporter {
     pub(super) refused: RefusedRoutes,
     /// What this machine could not be made to do, one sentence each.
     pub(super) shortcomings: Vec<String>,
+    /// What could be better on it.
+    pub(super) warnings: Vec<String>,
+    /// What the kernel lost and was given back.
+    pub(super) kernel: Arc<Tally>,
 }
 
 /// Tunnels and routes at one moment.
@@ -63,7 +67,7 @@ impl Reporter {
     pub(super) async fn answer(&self, query: Query) -> Option<Query> {
         let snapshot = self.snapshot().await?;
         let report = match query.request {
-            Request::Status => Report::Status(Box::new(self.status(&snapshot)?)),
+            Request::Status => Report::Status(Box::new(self.status(&snapshot).await?)),
             Request::Peers => Report::Peers(self.peers(&snapshot).await),
             Request::Routes => Report::Routes(self.routes(&snapshot)),
             Request::Down => return Some(query),
@@ -81,16 +85,17 @@ impl Reporter {
         Some(Snapshot { tunnels: tunnels.await.ok()?, routing: routing.await.ok()? })
     }
 
-    fn status(&self, snapshot: &Snapshot) -> Option<StatusReport> {
+    async fn status(&self, snapshot: &Snapshot) -> Option<StatusReport> {
         let (now, papers) = ((self.now)(), self.members.membership());
         let certificate = self.members.own_certificate().ok()?;
         let reasons = self.reasons(snapshot);
         let contact = self.registry.contact();
-        let counters = self.counters(snapshot);
+        let counters = self.counters(snapshot).await;
         Some(StatusReport {
             schema: Schema,
             health: if reasons.is_empty() { Health::Healthy } else { Health::Degraded },
             reasons,
+            warnings: self.warnings.clone(),
             daemon: DaemonReport {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 uptime_s: self.started.now().0 / 1_000_000,
@@ -129,19 +134,28 @@ impl Reporter {
         })
     }
 
-    fn counters(&self, snapshot: &Snapshot) -> Vec<Counter> {
+    async fn counters(&self, snapshot: &Snapshot) -> Vec<Counter> {
         let babel = snapshot.routing.counters.iter();
         let babel = babel.map(|(label, value)| counter("babel", label, *value));
         let signalled = self.signalling.counters().into_iter().filter(|(_, value)| *value > 0);
         let signalled = signalled.map(|(label, value)| counter("signalling", label, value));
         let members = self.members.counters().into_iter();
         let members = members.map(|(label, value)| counter("members", label, value));
-        babel.chain(signalled).chain(members).collect()
+        let kernel = self.kernel.read().into_iter();
+        let kernel = kernel.map(|(label, value)| counter("kernel", label, value));
+        let guards = self.dataplane.guarded_against().into_iter().filter(|(_, value)| *value > 0);
+        let guards =
+            guards.map(|(why, value)| counter("guards", &format!("dropped: {why}"), value));
+        // One that does not answer is named elsewhere.
+        let drops = self.dataplane.drops().await.unwrap_or_default().into_iter();
+        let drops = drops.map(|(label, value)| counter("wireguard", &label, value));
+        babel.chain(signalled).chain(members).chain(kernel).chain(guards).chain(drops).collect()
     }
 
     /// Why the node does not do all of its work.
     fn reasons(&self, snapshot: &Snapshot) -> Vec<String> {
         let mut reasons = self.shortcomings.clone();
+        reasons.extend(self.dataplane.helper_health().and_then(|helper| helper.trouble));
         if let Err(error) = self.members.own_certificate().and_then(|c| c.valid_at((self.now)())) {
             reasons.push(format!("{error}: other nodes refuse it until the registry renews it"));
         }
@@ -163,6 +177,10 @@ impl Reporter {
             dialled: of(&|tunnel| tunnel.view.role == Role::Dialled),
             served: of(&|tunnel| tunnel.view.role == Role::Served),
             up: of(&|tunnel| tunnel.view.state == TunnelState::Up),
+            helper: self.dataplane.helper_health().map(|helper| HelperReport {
+                restarts: helper.restarts,
+                last_restart_s: helper.since_restart.map(|since| since.as_secs()),
+            }),
         }
     }
 

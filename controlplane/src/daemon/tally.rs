@@ -34,8 +34,13 @@ impl Tally {
 
     /// Counts an event.
     pub(super) fn add(&self, label: &'static str) {
+        self.add_many(label, 1);
+    }
+
+    /// Counts so many.
+    pub(super) fn add_many(&self, label: &'static str, number: usize) {
         let mut values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
-        *values.entry(label).or_default() += 1;
+        *values.entry(label).or_default() += u64::try_from(number).unwrap_or(u64::MAX);
     }
 
     /// Counts a refusal, and says whether it may be told in a line.
@@ -85,8 +90,17 @@ pub(super) fn is_limit(label: &str) -> bool {
 
 /// Label of the log lines that were not written.
 pub(super) const LINES_SUPPRESSED: &str = "log_lines_suppressed";
-const LIMITS: [&str; 4] =
-    [LINES_SUPPRESSED, "handshakes_over_limit", "refused_full", "requests_busy"];
+const LIMITS: [&str; 8] = [
+    LINES_SUPPRESSED,
+    "handshakes_over_limit",
+    "refused_full",
+    "requests_busy",
+    // Of the embedded WireGuard.
+    "cookie_asked",
+    "handshake_rate",
+    "receive_queue_full",
+    "send_queue_full",
+];
 /// Most log lines about refusals in a minute, of each part of the daemon.
 pub(super) const REFUSALS_PER_MINUTE: u32 = 30;
 

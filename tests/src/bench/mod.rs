@@ -112,7 +112,8 @@ impl Measurement {
         value: f64,
         (baseline_name, baseline): (&'static str, f64),
     ) -> Self {
-        let (metric, ratio, baseline) = (metric.to_owned(), Some(value / baseline), Some(baseline));
+        let ratio = (baseline > 0.0).then(|| value / baseline);
+        let (metric, baseline) = (metric.to_owned(), Some(baseline));
         Self { metric, value, unit, baseline, baseline_name: Some(baseline_name), ratio }
     }
 }

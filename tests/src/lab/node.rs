@@ -65,6 +65,17 @@ pub struct Tunnels {
     pub wireguard: String,
     /// Those that pass packets.
     pub up: usize,
+    /// The process of the embedded WireGuard.
+    pub helper: Option<Helper>,
+}
+
+/// The process of the embedded WireGuard as `status` reports it.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Helper {
+    /// Times it was started again.
+    pub restarts: u64,
+    /// Seconds since the last of them.
+    pub last_restart_s: Option<u64>,
 }
 
 /// The routing engine of a node as `status` reports it.
@@ -238,6 +249,8 @@ impl Node {
         let namespace = &self.host.namespace;
         run(namespace.command("ip").args(["-6", "route", "flush", "proto", "42"]))?;
         run(namespace.command("ip").args(["-6", "addr", "flush", "dev", "lo", "scope", "global"]))?;
+        // It may not be there.
+        let _ = namespace.nft("delete table ip6 sixwire");
         for directory in ["sixwire", "wireguard"] {
             let directory = self.run_directory.join(directory);
             std::fs::remove_dir_all(&directory)?;

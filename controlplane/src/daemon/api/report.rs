@@ -36,6 +36,9 @@ pub struct StatusReport {
     pub health: Health,
     /// Why it is not healthy, one sentence each; empty if it is.
     pub reasons: Vec<String>,
+    /// What could be better on this machine, and how; one sentence each.
+    #[serde(default)]
+    pub warnings: Vec<String>,
     /// The program.
     pub daemon: DaemonReport,
     /// This node.
@@ -125,6 +128,18 @@ pub struct TunnelsReport {
     pub served: u32,
     /// That pass packets.
     pub up: u32,
+    /// The process of the embedded WireGuard; none where the kernel's carries them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub helper: Option<HelperReport>,
+}
+
+/// The process of the embedded WireGuard.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HelperReport {
+    /// Times it ended by itself and was started again, with its tunnels.
+    pub restarts: u64,
+    /// Seconds since the last of them.
+    pub last_restart_s: Option<u64>,
 }
 
 /// Which WireGuard carries a tunnel.

@@ -14,6 +14,7 @@ fn status() -> StatusReport {
         schema: Schema,
         health: Health::Degraded,
         reasons: vec!["the registry does not answer".to_owned()],
+        warnings: vec!["nothing is guarded".to_owned()],
         daemon: DaemonReport { version: "0.1.0".to_owned(), uptime_s: 3 },
         node: NodeReport {
             router_id: "0123456789abcdef".parse().unwrap(),
@@ -32,7 +33,13 @@ fn status() -> StatusReport {
             not_before: sixwire_proto::time::Timestamp(1),
             not_after: sixwire_proto::time::Timestamp(2),
         },
-        tunnels: TunnelsReport { wireguard: WireguardKind::Kernel, dialled: 10, served: 3, up: 12 },
+        tunnels: TunnelsReport {
+            wireguard: WireguardKind::Kernel,
+            dialled: 10,
+            served: 3,
+            up: 12,
+            helper: None,
+        },
         routing: RoutingReport { neighbours: 12, routes: 57 },
         registry: RegistryReport {
             host: "vpn.example.net:8443".to_owned(),
@@ -83,6 +90,7 @@ fn the_shape_of_each_report_is_fixed() {
         "schema": 1,
         "health": "degraded",
         "reasons": ["the registry does not answer"],
+        "warnings": ["nothing is guarded"],
         "daemon": {"version": "0.1.0", "uptime_s": 3},
         "node": {
             "router_id": "0123456789abcdef", "name": "paris", "prefix": "fd00:1:2:3::/64",

@@ -32,6 +32,16 @@ pub struct Keys {
     /// Interface that holds the node's address [default: lo]
     #[arg(long, env = "SIXWIRE_ADDRESS_INTERFACE", value_name = "NAME")]
     pub address_interface: Option<InterfaceName>,
+    /// Set kernel parameters of the whole network namespace, which nobody else uses
+    #[arg(
+        long,
+        env = "SIXWIRE_OWN_NAMESPACE",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    pub own_namespace: Option<bool>,
     /// First contact between nodes.
     #[command(flatten)]
     pub signalling: SignallingKeys,
@@ -162,6 +172,7 @@ impl Keys {
             wireguard: self.wireguard.or(below.wireguard),
             table: self.table.or(below.table),
             address_interface: self.address_interface.or(below.address_interface),
+            own_namespace: self.own_namespace.or(below.own_namespace),
             signalling: self.signalling.or(below.signalling),
             tunnels: self.tunnels.or(below.tunnels),
             babel: self.babel.or(below.babel),

@@ -35,6 +35,8 @@ pub struct Config {
     pub table: u32,
     /// Interface that holds the node's address.
     pub address_interface: String,
+    /// Whether nobody else uses the network namespace.
+    pub own_namespace: bool,
     /// First contact between nodes.
     pub signalling: Signalling,
     /// How many tunnels, and where.
@@ -143,6 +145,7 @@ impl Config {
             wireguard: keys.wireguard.unwrap_or(Wireguard::Auto),
             table,
             address_interface: name.to_string(),
+            own_namespace: keys.own_namespace.unwrap_or(false),
             signalling: Signalling::check(keys.signalling)?,
             tunnels: Tunnels::check(keys.tunnels),
             babel: Babel::check(keys.babel)?,

@@ -36,6 +36,7 @@ use super::mailbox::Mailbox;
 use super::monotonic::Monotonic;
 use super::recorder::{self, Recorder};
 use super::routing::{Command, News, Outlets, RouteUpdates, Routing};
+use super::tally::Tally;
 use crate::babel::{Babel, Params};
 pub use announced::Announced;
 use api::Server;
@@ -189,7 +190,7 @@ fn write(
     mail: &Mail,
     own: Vec<IpAddr>,
 ) -> (oneshot::Sender<()>, JoinHandle<()>) {
-    let boxes = (mail.routes.clone(), mail.drift.clone());
+    let boxes = (mail.routes.clone(), mail.drift.clone(), Arc::new(Tally::new()));
     let mut writer = KernelRoutes::new(writer, boxes, own, adopted);
     let (end, ended) = oneshot::channel();
     let task = tokio::spawn(async move {
