@@ -11,7 +11,7 @@
 //! | `plan.rs` | the difference, as ordered changes |
 //! | `dataplane.rs`, `dataplane/opening.rs` | observes and applies; looks at the start whether all is there |
 //! | `tunnel.rs` | a tunnel as one thing: interface, address, WireGuard device |
-//! | `router.rs`, `route_writer.rs` | routing by itself: what there is, and routes by the thousand |
+//! | `router.rs`, `route_writer.rs`, `route_writer/` | routing by itself: what there is, and routes by the thousand |
 //! | `netlink.rs`, `netlink/` | the kernel by `rtnetlink`: links, addresses, routes, rules, events |
 //! | `wireguard.rs` | WireGuard devices, kernel or embedded, by `wireguard-control` |
 //! | `userspace.rs`, `userspace/{protocol,helper,worker}.rs` | embedded WireGuard: our side, what is said, the helper process, its threads |

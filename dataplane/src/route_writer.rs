@@ -1,13 +1,17 @@
 //! Writes routes by the thousand: what the kernel has is known and not asked for, changes go out in batches,
 //! and routes by one neighbour share a next-hop object, so that all of them move with one message.
 
+mod targets;
+
 use std::collections::BTreeMap;
 use std::io;
 
 use netlink_packet_route::route::RouteMessage;
 use nix::errno::Errno;
 use sixwire_proto::link::LinkId;
+use sixwire_proto::prefix::Prefix;
 
+use self::targets::{Naming, TargetId, Targets};
 use crate::error::Error;
 use crate::model::{NextHop, ROUTE_METRIC, RouteChange, RouteKey, RouteTarget};
 use crate::netlink::Netlink;
@@ -22,45 +26,15 @@ pub struct RouteWriter {
     netlink: Netlink,
     table: Table,
     targets: Targets,
-    routes: BTreeMap<RouteKey, TargetId>,
+    routes: Routes,
     objects: Objects,
 }
 
-/// Names a target as long as a route leads there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct TargetId(u16);
-
-/// Where routes lead, each kept once.
+/// What leads where. Routes from everywhere, which are nearly all, take no room for a source.
 #[derive(Debug, Default)]
-struct Targets {
-    slots: Vec<Option<Known>>,
-    /// For further routes, which name an object or do not.
-    in_use: BTreeMap<(RouteTarget, Style), TargetId>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Known {
-    target: RouteTarget,
-    routes: usize,
-    naming: Naming,
-}
-
-/// How the routes of a target say where they lead.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Naming {
-    /// Each by itself.
-    Bare,
-    /// By an object, which leads there.
-    Object(ObjectId),
-    /// By an object that cannot be relied on, or by themselves: no further route names it.
-    Stale(ObjectId),
-}
-
-/// How further routes are to say it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Style {
-    Bare,
-    Object,
+struct Routes {
+    everywhere: BTreeMap<Prefix, TargetId>,
+    from_source: BTreeMap<(Prefix, Prefix), TargetId>,
 }
 
 /// Whether the kernel has next-hop objects, and the next number for one.
@@ -88,7 +62,7 @@ impl RouteWriter {
                 Objects::Unknown
             }
         };
-        let (targets, routes) = (Targets::default(), BTreeMap::new());
+        let (targets, routes) = (Targets::default(), Routes::default());
         Ok(Self { socket, netlink, table, targets, routes, objects })
     }
 
@@ -114,7 +88,7 @@ impl RouteWriter {
         }
         let mut batch = Batch::default();
         for (id, _) in objects.iter().filter(|(_, hop)| ours(hop.link)) {
-            if !self.targets.slots.iter().flatten().any(|one| one.naming == Naming::Object(*id)) {
+            if !self.targets.names(*id) {
                 nexthop::remove(&mut batch, *id);
             }
         }
@@ -126,12 +100,12 @@ impl RouteWriter {
     /// Whether the kernel has, or is to have, a route.
     #[must_use]
     pub fn has(&self, key: RouteKey) -> bool {
-        self.routes.contains_key(&key)
+        self.routes.get(key).is_some()
     }
 
     /// All routes the kernel has, or is to have.
     pub fn keys(&self) -> impl Iterator<Item = RouteKey> {
-        self.routes.keys().copied()
+        self.routes.keys()
     }
 
     /// Puts back routes that somebody else removed; gives how many, and those the kernel refused.
@@ -141,7 +115,7 @@ impl RouteWriter {
     ) -> (usize, Vec<(RouteKey, Error)>) {
         let mut again = Vec::new();
         for key in keys {
-            let Some(id) = self.routes.remove(&key) else { continue };
+            let Some(id) = self.routes.remove(key) else { continue };
             let Some(known) = self.targets.get(id).copied() else { continue };
             self.targets.count(id, -1);
             // Its object may be gone as well: the routes that still name it are gone with it.
@@ -170,7 +144,7 @@ impl RouteWriter {
     }
 
     fn target(&self, key: RouteKey) -> Option<RouteTarget> {
-        self.routes.get(&key).and_then(|id| self.targets.get(*id)).map(|known| known.target)
+        self.routes.get(key).and_then(|id| self.targets.get(id)).map(|known| known.target)
     }
 
     /// Moves whole neighbours: where all routes by one are to lead to another, its object is redirected.
@@ -178,8 +152,8 @@ impl RouteWriter {
     fn redirect(&mut self, changes: Vec<Wanted>) -> Vec<Wanted> {
         let mut moves: BTreeMap<(TargetId, NextHop), usize> = BTreeMap::new();
         for (key, wanted) in &changes {
-            if let (Some(id), Some(RouteTarget::Via(hop))) = (self.routes.get(key), wanted) {
-                *moves.entry((*id, *hop)).or_default() += 1;
+            if let (Some(id), Some(RouteTarget::Via(hop))) = (self.routes.get(*key), wanted) {
+                *moves.entry((id, *hop)).or_default() += 1;
             }
         }
         moves.retain(|(id, hop), count| self.may_redirect(*id, *hop, *count));
@@ -300,8 +274,8 @@ impl RouteWriter {
                 return self.targets.intern(target, Naming::Bare);
             }
         };
-        if let Some(id) = self.targets.in_use.get(&(target, Style::Object)) {
-            return *id;
+        if let Some(id) = self.targets.by_object(target) {
+            return id;
         }
         let object = self.make_object(Hop { link: hop.link, gateway: hop.gateway });
         self.targets.intern(target, object.map_or(Naming::Bare, Naming::Object))
@@ -328,7 +302,7 @@ impl RouteWriter {
     fn note(&mut self, key: RouteKey, target: Option<TargetId>) {
         let before = match target {
             Some(id) => self.routes.insert(key, id),
-            None => self.routes.remove(&key),
+            None => self.routes.remove(key),
         };
         if let Some(id) = target {
             self.targets.count(id, 1);
@@ -352,116 +326,33 @@ impl RouteWriter {
     }
 }
 
-impl Targets {
-    fn get(&self, id: TargetId) -> Option<&Known> {
-        self.slots.get(usize::from(id.0))?.as_ref()
-    }
-
-    fn get_mut(&mut self, id: TargetId) -> Option<&mut Known> {
-        self.slots.get_mut(usize::from(id.0))?.as_mut()
-    }
-
-    /// The object that routes of a target name.
-    fn object(&self, id: TargetId) -> Option<ObjectId> {
-        match self.get(id)?.naming {
-            Naming::Object(object) => Some(object),
-            Naming::Bare | Naming::Stale(_) => None,
+impl Routes {
+    fn get(&self, key: RouteKey) -> Option<TargetId> {
+        match key.source {
+            None => self.everywhere.get(&key.prefix).copied(),
+            Some(source) => self.from_source.get(&(key.prefix, source)).copied(),
         }
     }
 
-    fn intern(&mut self, target: RouteTarget, naming: Naming) -> TargetId {
-        let key = (target, naming.style());
-        if let Some(id) = self.in_use.get(&key) {
-            return *id;
-        }
-        let id = self.add(Known { target, routes: 0, naming });
-        self.in_use.insert(key, id);
-        id
-    }
-
-    /// The id of a target that routes were found with.
-    fn adopted(&mut self, target: RouteTarget, object: Option<ObjectId>) -> TargetId {
-        let naming = object.map_or(Naming::Bare, Naming::Object);
-        let same = |known: &Known| known.target == target && known.naming == naming;
-        let found = (0_u16..).zip(&self.slots).find(|(_, slot)| slot.as_ref().is_some_and(same));
-        if let Some((number, _)) = found {
-            return TargetId(number);
-        }
-        let id = self.add(Known { target, routes: 0, naming });
-        self.in_use.entry((target, naming.style())).or_insert(id);
-        id
-    }
-
-    fn add(&mut self, known: Known) -> TargetId {
-        let free = self.slots.iter().position(Option::is_none);
-        let position = free.unwrap_or_else(|| {
-            self.slots.push(None);
-            self.slots.len() - 1
-        });
-        self.slots[position] = Some(known);
-        TargetId(u16::try_from(position).expect("fewer neighbours than 65 536"))
-    }
-
-    fn count(&mut self, id: TargetId, change: isize) {
-        if let Some(known) = self.get_mut(id) {
-            known.routes = known.routes.saturating_add_signed(change);
+    fn insert(&mut self, key: RouteKey, id: TargetId) -> Option<TargetId> {
+        match key.source {
+            None => self.everywhere.insert(key.prefix, id),
+            Some(source) => self.from_source.insert((key.prefix, source), id),
         }
     }
 
-    /// All routes by this one lead elsewhere now.
-    fn redirected(&mut self, id: TargetId, to: RouteTarget) {
-        let Some(before) = self.get_mut(id).map(|known| std::mem::replace(&mut known.target, to))
-        else {
-            return;
-        };
-        self.withdraw(before, id);
-        self.in_use.entry((to, Style::Object)).or_insert(id);
-    }
-
-    /// The object of a target cannot be relied on: no further route names it.
-    fn retire(&mut self, id: TargetId) {
-        let Some(known) = self.get_mut(id) else { return };
-        if let Naming::Object(object) = known.naming {
-            known.naming = Naming::Stale(object);
-            let target = known.target;
-            self.withdraw(target, id);
+    fn remove(&mut self, key: RouteKey) -> Option<TargetId> {
+        match key.source {
+            None => self.everywhere.remove(&key.prefix),
+            Some(source) => self.from_source.remove(&(key.prefix, source)),
         }
     }
 
-    /// Further routes to a target do not use this one.
-    fn withdraw(&mut self, target: RouteTarget, id: TargetId) {
-        for style in [Style::Bare, Style::Object] {
-            if self.in_use.get(&(target, style)) == Some(&id) {
-                self.in_use.remove(&(target, style));
-            }
-        }
-    }
-
-    /// Forgets targets without routes; gives their objects.
-    fn take_unused(&mut self) -> Vec<ObjectId> {
-        let unused = |(number, slot): (u16, &Option<Known>)| {
-            let known = slot.filter(|known| known.routes == 0)?;
-            Some((TargetId(number), known))
-        };
-        let unused: Vec<_> = (0..).zip(&self.slots).filter_map(unused).collect();
-        for (id, known) in &unused {
-            self.withdraw(known.target, *id);
-            self.slots[usize::from(id.0)] = None;
-        }
-        let object = |(_, known): (TargetId, Known)| match known.naming {
-            Naming::Bare => None,
-            Naming::Object(object) | Naming::Stale(object) => Some(object),
-        };
-        unused.into_iter().filter_map(object).collect()
-    }
-}
-
-impl Naming {
-    fn style(self) -> Style {
-        match self {
-            Self::Bare => Style::Bare,
-            Self::Object(_) | Self::Stale(_) => Style::Object,
-        }
+    fn keys(&self) -> impl Iterator<Item = RouteKey> {
+        let from_source = self.from_source.keys();
+        let from_source =
+            from_source.map(|(prefix, from)| RouteKey { prefix: *prefix, source: Some(*from) });
+        self.everywhere.keys().copied().map(RouteKey::to).chain(from_source)
     }
 }
 
