@@ -22,8 +22,9 @@ use super::Netlink;
 use super::address::Address;
 use super::link::{Link, LinkState, links};
 use super::route::{OwnRoute, RTM_DELROUTE, RTM_NEWROUTE, Table};
+use super::rule;
 use crate::error::Error;
-use crate::model::{IfName, RouteKey};
+use crate::model::{Family, IfName, RouteKey, Rule};
 
 /// Something that happened. An event says where to look again; one too many does no harm.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +68,8 @@ pub enum KernelEvent {
     RouteGone(RouteKey),
     /// Somebody else removed an unreachable route of ours.
     UnreachableGone(Prefix),
+    /// A policy rule of ours was removed.
+    RuleGone(Rule),
     /// The embedded WireGuard helper died, and its interfaces with it.
     HelperGone,
     /// Events were lost: observe everything anew.
@@ -262,6 +265,14 @@ impl Watcher {
                 let expected = self.removing.contains(link);
                 (!expected).then_some(KernelEvent::AddressGone { link, address })
             }
+            NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelRule(message)) => {
+                let family = match message.header.family {
+                    AddressFamily::Inet => Family::V4,
+                    AddressFamily::Inet6 => Family::V6,
+                    _ => return None,
+                };
+                rule::own(message, family, self.table.protocol).map(KernelEvent::RuleGone)
+            }
             NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelRoute(message)) => {
                 Some(match self.table.own(message)? {
                     OwnRoute::Mesh(key, _) => KernelEvent::RouteGone(key),
@@ -299,12 +310,14 @@ impl Watcher {
 }
 
 /// What is watched.
-const GROUPS: [MulticastGroup; 5] = [
+const GROUPS: [MulticastGroup; 7] = [
     MulticastGroup::Link,
     MulticastGroup::Ipv4Ifaddr,
     MulticastGroup::Ipv4Route,
+    MulticastGroup::Ipv4Rule,
     MulticastGroup::Ipv6Ifaddr,
     MulticastGroup::Ipv6Route,
+    MulticastGroup::Ipv6Rule,
 ];
 /// Octets; holds the events of 20 000 routes that change at once (measured: 8 MiB hold 13 000).
 const RECEIVE_BUFFER: usize = 32 << 20;
