@@ -187,8 +187,7 @@ impl RouteWriter {
 
     fn redirect_one(&mut self, id: TargetId, to: NextHop) -> bool {
         let Some(object) = self.targets.object(id) else { return false };
-        let redirected =
-            self.meaning(object, to).is_some_and(|meaning| self.put(object, meaning));
+        let redirected = self.meaning(object, to).is_some_and(|meaning| self.put(object, meaning));
         if redirected {
             self.targets.redirected(id, RouteTarget::Via(to));
         } else {

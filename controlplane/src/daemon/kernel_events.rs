@@ -71,7 +71,9 @@ impl KernelWatch {
             KernelEvent::RouteGone(key) => self.drift.amend(|drift| {
                 drift.vanished.insert(key);
             }),
-            KernelEvent::AddressGone { .. } | KernelEvent::UnreachableGone(_) => {
+            KernelEvent::AddressGone { .. }
+            | KernelEvent::UnreachableGone(_)
+            | KernelEvent::RuleGone(_) => {
                 burst.look_again = true;
             }
             KernelEvent::HelperGone => {

@@ -14,6 +14,7 @@ use sixwire_proto::router_id::RouterId;
 use tracing::{debug, warn};
 
 use super::tunnels::AdoptedTunnel;
+use super::uplinks::Uplinks;
 use crate::babel::Announcers;
 
 /// What is this node's own, whatever tunnels it has.
@@ -25,6 +26,8 @@ pub(super) struct OwnGround {
     pub(super) addresses: BTreeSet<IpAddr>,
     /// What must not leak to another route: the network's prefix.
     pub(super) unreachable: BTreeSet<Prefix>,
+    /// What the tunnels it dials leave by.
+    pub(super) uplinks: Uplinks,
 }
 
 /// What an earlier run left in working order.
@@ -68,7 +71,7 @@ impl OwnGround {
         Ok(())
     }
 
-    /// Puts back what somebody removed of addresses and unreachable prefixes.
+    /// Puts back what somebody removed of addresses, unreachable prefixes and rules.
     ///
     /// # Errors
     /// [`Error`] of the first change that could not be made.
@@ -80,7 +83,10 @@ impl OwnGround {
             // What is being made or removed at this moment is its maker's business.
             if matches!(
                 change,
-                Change::AddAddress(_) | Change::AddUnreachable(_) | Change::UpdateTunnel(..)
+                Change::AddAddress(_)
+                    | Change::AddUnreachable(_)
+                    | Change::AddRule(_)
+                    | Change::UpdateTunnel(..)
             ) {
                 warn!(?change, "somebody changed the kernel, putting it back");
                 dataplane.apply(&change).await?;
@@ -114,11 +120,11 @@ impl OwnGround {
             addresses: self.addresses.clone(),
             routes: adopted.routes.clone(),
             unreachable: self.unreachable.clone(),
-            rules: BTreeSet::new(),
+            rules: self.uplinks.rules(),
         }
     }
 
-    /// A tunnel desired to be what it is, so that it is left alone.
+    /// A tunnel desired to be what it is, so that it is left alone, but for the uplink it takes.
     fn as_it_is(&self, tunnel: &ObservedTunnel, found: &AdoptedTunnel) -> Option<Tunnel> {
         let wireguard = tunnel.wireguard.as_ref()?;
         let keep = |peer: &ObservedPeer| Peer {
@@ -134,7 +140,7 @@ impl OwnGround {
             wireguard: WireGuard {
                 private_key: None,
                 port: wireguard.port,
-                fwmark: wireguard.fwmark,
+                fwmark: self.uplinks.fwmark(&found.mark),
                 peers: wireguard.peers.iter().map(|(key, peer)| (*key, keep(peer))).collect(),
             },
         })

@@ -67,7 +67,8 @@ impl Tunnels {
         outcome: Result<Accepted, DialFailure>,
     ) {
         let lane = self.links.dial_on(node, port);
-        let Some((lane, dial)) = lane.and_then(|lane| Some((lane, self.links.dials.remove(&lane)?)))
+        let Some((lane, dial)) =
+            lane.and_then(|lane| Some((lane, self.links.dials.remove(&lane)?)))
         else {
             self.counters.drop(DropReason::Stale);
             if outcome.is_ok() {
@@ -183,13 +184,7 @@ impl Tunnels {
     }
 
     /// Creates the tunnel.
-    pub(super) fn open(
-        &mut self,
-        lane: Lane,
-        role: Role,
-        port: u16,
-        replaces: Option<RouterId>,
-    ) {
+    pub(super) fn open(&mut self, lane: Lane, role: Role, port: u16, replaces: Option<RouterId>) {
         let state = State::Opening { until: self.now + self.params.timers.handshake };
         let tunnel = Tunnel { role, port, state, opened_at: self.now, uses: 0, replaces };
         self.links.tunnels.insert(lane, tunnel);

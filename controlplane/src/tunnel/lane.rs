@@ -75,9 +75,8 @@ impl Tunnels {
     /// Whether more ports are free than the places that nobody holds yet will need.
     pub(super) fn has_ports_to_spare(&self) -> bool {
         let open = |role, most: usize| most.saturating_sub(self.links.count(role));
-        let reserved = open(Role::Dialled, self.target())
-            + open(Role::Served, self.params.counts.served)
-            + 1;
+        let reserved =
+            open(Role::Dialled, self.target()) + open(Role::Served, self.params.counts.served) + 1;
         self.links.free_ports() > reserved
     }
 
@@ -131,9 +130,8 @@ impl Tunnels {
             UplinkNumber::FIRST => BTreeSet::new(),
             _ => dialled.map(|(lane, _)| lane.node).collect(),
         };
-        let lanes = move |node| {
-            self.params.uplinks.up_to_this().map(move |uplink| Lane { node, uplink })
-        };
+        let lanes =
+            move |node| self.params.uplinks.up_to_this().map(move |uplink| Lane { node, uplink });
         let missing = |lane: &Lane| {
             !self.links.tunnels.contains_key(lane) && !self.links.dials.contains_key(lane)
         };

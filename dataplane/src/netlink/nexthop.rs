@@ -164,7 +164,11 @@ impl Emitable for Message<'_> {
                     let [a, b, c, d] = member.0.to_ne_bytes();
                     [a, b, c, d, weight.get() - 1, 0, 0, 0]
                 };
-                attribute(&mut bytes, NHA_GROUP, members.iter().map(entry).collect::<Vec<_>>().as_flattened());
+                attribute(
+                    &mut bytes,
+                    NHA_GROUP,
+                    members.iter().map(entry).collect::<Vec<_>>().as_flattened(),
+                );
             }
             Self::New { protocol, id, meaning: Meaning::Hop(hop) } => {
                 let family = match hop.gateway {
@@ -193,7 +197,8 @@ impl Emitable for Message<'_> {
 }
 
 fn attribute(bytes: &mut Vec<u8>, kind: u16, value: &[u8]) {
-    let length = u16::try_from(4 + value.len()).expect("an address is short, and so is a group of a few links");
+    let length = u16::try_from(4 + value.len())
+        .expect("an address is short, and so is a group of a few links");
     bytes.extend(length.to_ne_bytes());
     bytes.extend(kind.to_ne_bytes());
     bytes.extend(value);
@@ -222,7 +227,8 @@ mod tests {
         for gateway in ["fe80::1", "192.0.2.1"] {
             let hop = Hop { link: LinkId(7), gateway: gateway.parse().unwrap() };
             let meaning = Meaning::Hop(hop);
-            let message = Message::New { protocol: 42, id: ObjectId(0x7800_0001), meaning: &meaning };
+            let message =
+                Message::New { protocol: 42, id: ObjectId(0x7800_0001), meaning: &meaning };
             let mut bytes = vec![0; message.buffer_len()];
             message.emit(&mut bytes);
             assert_eq!(object(&bytes, 42), Some((ObjectId(0x7800_0001), meaning)));

@@ -21,7 +21,8 @@ use super::nexthop::{Listing, ObjectId};
 use super::{BATCH, Netlink, done, in_time, refusal, removed};
 use crate::error::Error;
 use crate::model::{
-    Family, NextHop, ROUTE_METRIC, RouteChange, RouteKey, RouteTarget, UNREACHABLE_METRIC, is_onlink,
+    Family, NextHop, ROUTE_METRIC, RouteChange, RouteKey, RouteTarget, UNREACHABLE_METRIC,
+    is_onlink,
 };
 
 /// Where our routes live and what marks them.

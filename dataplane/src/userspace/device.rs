@@ -215,6 +215,9 @@ impl Device {
             self.sockets = Some(Sockets::bind(wanted, fwmark).map_err(errno)?);
             self.noise.speak_up();
         }
+        if fwmark != self.fwmark {
+            self.noise.forget_sources();
+        }
         self.fwmark = fwmark;
         self.noise.set(update);
         self.do_what_is_due();

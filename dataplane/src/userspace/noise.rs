@@ -82,6 +82,12 @@ impl Noise {
         self.peers.iter_mut().flatten().for_each(Peer::speak_up);
     }
 
+    /// Leaves it to the kernel where to send from: with another mark, packets may leave by another uplink.
+    pub(super) fn forget_sources(&mut self) {
+        let peers = self.peers.iter_mut().flatten();
+        peers.filter_map(|peer| peer.endpoint.as_mut()).for_each(|endpoint| endpoint.from = None);
+    }
+
     /// Whether a change can be made.
     ///
     /// # Errors

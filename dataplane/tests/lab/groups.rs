@@ -32,7 +32,9 @@ fn groups(node: &Node) -> Vec<String> {
     let interface: BTreeMap<String, String> = lines
         .iter()
         .filter(|line| line.contains(" dev "))
-        .map(|line| (id(line), line.split(" dev ").nth(1).unwrap().split(' ').next().unwrap().into()))
+        .map(|line| {
+            (id(line), line.split(" dev ").nth(1).unwrap().split(' ').next().unwrap().into())
+        })
         .collect();
     let name = |member: &str| {
         let (id, weight) = member.split_once(',').unwrap_or((member, "1"));

@@ -35,7 +35,10 @@ pub(crate) fn all(keys: &[RouteKey], target: Option<RouteTarget>) -> Wanted {
 }
 
 /// A writer, and the routes it found.
-pub(crate) fn writer(node: &Node, data: &Arc<Dataplane>) -> (RouteWriter, BTreeMap<RouteKey, RouteTarget>) {
+pub(crate) fn writer(
+    node: &Node,
+    data: &Arc<Dataplane>,
+) -> (RouteWriter, BTreeMap<RouteKey, RouteTarget>) {
     let data = Arc::clone(data);
     node.run(move || async move {
         let mut writer = data.router().writer().unwrap();

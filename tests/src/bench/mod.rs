@@ -5,6 +5,7 @@ mod baseline;
 mod grid;
 mod simulate;
 mod start;
+mod uplinks;
 
 use std::fs;
 use std::path::PathBuf;
@@ -69,7 +70,7 @@ pub enum Beside {
 pub type Benchmark = (&'static str, &'static str, fn(&Options) -> Result<Vec<Measurement>>);
 
 /// All benchmarks.
-pub const ALL: [Benchmark; 4] = [
+pub const ALL: [Benchmark; 5] = [
     ("start", "from the start of the last of six nodes to all pairs; reroute; memory", start::run),
     ("babel", "1 000 to 100 000 routes over a line of three, beside babeld and BIRD", babel::run),
     ("babel grid", "start, rest, silent cut and repair of 25 routers, beside the same", grid::run),
@@ -77,6 +78,11 @@ pub const ALL: [Benchmark; 4] = [
         "simulate",
         "1 000 engines in virtual time, watched for loops, through ten changes",
         simulate::run,
+    ),
+    (
+        "uplinks",
+        "flows over two uplinks of 20 Mbit/s to one neighbour; one goes silent",
+        uplinks::run,
     ),
 ];
 

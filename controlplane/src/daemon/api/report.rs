@@ -8,6 +8,7 @@ use sixwire_proto::certificate::{NetworkId, Role};
 use sixwire_proto::prefix::Prefix;
 use sixwire_proto::router_id::RouterId;
 use sixwire_proto::time::Timestamp;
+use sixwire_proto::uplink::UplinkNumber;
 
 /// Version of these reports: the number 1. Another number does not parse.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -125,6 +126,20 @@ pub struct TunnelsReport {
     pub served: u32,
     /// That pass packets.
     pub up: u32,
+    /// Uplinks, where they are configured.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub uplinks: Vec<UplinkReport>,
+}
+
+/// An uplink.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UplinkReport {
+    /// Its name.
+    pub name: String,
+    /// Tunnels that take it.
+    pub tunnels: u32,
+    /// Those of them that pass packets.
+    pub up: u32,
 }
 
 /// Which WireGuard carries a tunnel.
@@ -190,6 +205,12 @@ pub struct PeerReport {
     pub role: LinkRole,
     /// How far it is: `up` once it passes packets.
     pub state: String,
+    /// Which of the dialler's uplinks it takes, from 1; left out of the JSON where it is the first.
+    #[serde(default, skip_serializing_if = "UplinkNumber::is_first")]
+    pub uplink_number: UplinkNumber,
+    /// The name of that uplink, where it is this node's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uplink: Option<String>,
     /// Where its packets go.
     pub endpoint: Option<SocketAddr>,
     /// Babel's cost; none while it is unusable.
@@ -239,8 +260,11 @@ pub struct RouteReport {
     pub name: Option<String>,
     /// The next node on the way; none where it has no certificate.
     pub via: Option<RouterId>,
-    /// The interface.
+    /// The interface; of several, the one that the routing engine prefers.
     pub interface: String,
+    /// All of them, where flows are spread over several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub interfaces: Vec<String>,
     /// The next hop's address.
     pub next_hop: IpAddr,
     /// Babel's metric.

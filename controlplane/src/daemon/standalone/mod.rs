@@ -31,11 +31,11 @@ use tokio::task::{JoinHandle, JoinSet};
 use tracing::{info, warn};
 
 use super::config::ConfigError;
-use super::kernel_routes::{Drift, KernelRoutes};
+use super::kernel_routes::{KernelMail, KernelRoutes};
 use super::mailbox::Mailbox;
 use super::monotonic::Monotonic;
 use super::recorder::{self, Recorder};
-use super::routing::{Command, News, Outlets, RouteUpdates, Routing};
+use super::routing::{Command, News, Outlets, Routing};
 use crate::babel::{Babel, Params};
 pub use announced::Announced;
 use api::Server;
@@ -75,13 +75,6 @@ struct Engine {
     _locks: (TableLock, Option<StateLock>),
 }
 
-/// Where things pass between the tasks.
-#[derive(Clone, Default)]
-struct Mail {
-    routes: Mailbox<RouteUpdates>,
-    drift: Mailbox<Drift>,
-}
-
 impl Engine {
     async fn start(config: &Config) -> anyhow::Result<Self> {
         let locks = (
@@ -95,7 +88,7 @@ impl Engine {
         machine::prepare(config)?;
         let (router, events) = Router::open(config.table).await?;
         let by_source = machine::by_source(&router).await?;
-        let (start, mail) = (identity.start, Mail::default());
+        let (start, mail) = (identity.start, KernelMail::default());
         let (commands, commands_end) = mpsc::channel(COMMANDS);
         let mut tasks = JoinSet::new();
         let adopted = adopt(&router, config).await?;
@@ -186,11 +179,10 @@ async fn adopt(
 /// Starts the kernel writer.
 fn write(
     (writer, adopted): (RouteWriter, BTreeMap<RouteKey, RouteTarget>),
-    mail: &Mail,
+    mail: &KernelMail,
     own: Vec<IpAddr>,
 ) -> (oneshot::Sender<()>, JoinHandle<()>) {
-    let boxes = (mail.routes.clone(), mail.drift.clone());
-    let mut writer = KernelRoutes::new(writer, boxes, own, adopted);
+    let mut writer = KernelRoutes::new(writer, mail.clone(), own, adopted);
     let (end, ended) = oneshot::channel();
     let task = tokio::spawn(async move {
         tokio::select! {
@@ -220,9 +212,10 @@ fn speaker(
     Ok((babel, recorder, clock))
 }
 
-fn outlets(identity: Identity, mail: &Mail, recorder: Option<Recorder>) -> Outlets {
+fn outlets(identity: Identity, mail: &KernelMail, recorder: Option<Recorder>) -> Outlets {
     Outlets {
-        routes: mail.routes.clone(),
+        routes: mail.updates.clone(),
+        neighbours: mail.neighbours.clone(),
         // Nobody here dials or checks certificates.
         news: Mailbox::<News>::default(),
         keep_seqno: Box::new(move |seqno| identity.keep(seqno)),
@@ -233,7 +226,7 @@ fn outlets(identity: Identity, mail: &Mail, recorder: Option<Recorder>) -> Outle
 fn links(
     config: &Config,
     (router, events): (Router, Events),
-    (commands, mail): (&mpsc::Sender<Command>, &Mail),
+    (commands, mail): (&mpsc::Sender<Command>, &KernelMail),
     keyring: &watch::Sender<Keyring>,
 ) -> Links {
     Links {

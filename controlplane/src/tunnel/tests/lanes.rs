@@ -119,8 +119,12 @@ fn a_lost_lane_waits_for_its_uplink_while_another_works() {
     bench.pass(secs(30));
     let dead = |uplink| (lane(1, uplink), CloseReason::Dead);
     assert!(bench.shut().contains(&dead(1)), "{:?}", bench.said);
-    assert!(!bench.lanes().iter().any(|open| bench.core.tunnels().any(|t| t.lane == *open
-        && t.state == TunnelState::Lost)));
+    assert!(
+        !bench.lanes().iter().any(|open| bench
+            .core
+            .tunnels()
+            .any(|t| t.lane == *open && t.state == TunnelState::Lost))
+    );
 }
 
 #[test]
@@ -158,10 +162,8 @@ fn all_lanes_of_the_node_that_gives_way_go() {
 
 #[test]
 fn requests_for_further_lanes_stand_beside_the_first_and_count_once() {
-    let mut bench = Bench::with(Params {
-        counts: Counts { dialled: 0, served: 1, unreached: 0 },
-        ..params(0)
-    });
+    let mut bench =
+        Bench::with(Params { counts: Counts { dialled: 0, served: 1, unreached: 0 }, ..params(0) });
     for uplink in 1..=8 {
         assert!(matches!(bench.ask(lane(5, uplink)), Verdict::Accept { .. }), "{uplink}");
         bench.raise(lane(5, uplink));
@@ -227,8 +229,7 @@ fn adopted_lanes_are_kept_apart_and_those_without_an_uplink_go() {
     ];
     let mut bench = bench(3);
     bench.handle(Input::Adopt { tunnels: &found });
-    let gone =
-        [(lane(1, 3), CloseReason::NoUplink), (lane(2, 2), CloseReason::Duplicate)];
+    let gone = [(lane(1, 3), CloseReason::NoUplink), (lane(2, 2), CloseReason::Duplicate)];
     assert_eq!(bench.shut(), gone);
     assert_eq!(bench.lanes(), [lane(1, 1), lane(1, 2), lane(2, 1), lane(2, 7)]);
 }

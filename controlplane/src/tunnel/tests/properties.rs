@@ -51,7 +51,8 @@ fn act() -> impl Strategy<Value = Act> {
     let node = || 1..=24_u64;
     let uplink = || (1..=3_u8).prop_map(|number| UplinkNumber::try_from(number).unwrap());
     let lane = move || (node(), uplink()).prop_map(|(n, uplink)| Lane { node: id(n), uplink });
-    let medium = move || prop_oneof![8 => uplink().prop_map(Medium::Tunnel), 1 => Just(Medium::Lan)];
+    let medium =
+        move || prop_oneof![8 => uplink().prop_map(Medium::Tunnel), 1 => Just(Medium::Lan)];
     let failure = prop_oneof![
         Just(DialFailure::Unreachable),
         Just(DialFailure::WrongNode),
@@ -285,11 +286,8 @@ impl Model {
         let deadline = self.core.next_deadline();
         assert!(deadline.is_none_or(|at| at > self.now), "{deadline:?} at {:?}", self.now);
         assert_eq!(deadline.is_none(), self.stopped == Stopped::Yes, "a deadline or the end");
-        let tunnels: BTreeMap<_, _> = self
-            .core
-            .tunnels()
-            .map(|tunnel| (tunnel.lane, (tunnel.role, tunnel.port)))
-            .collect();
+        let tunnels: BTreeMap<_, _> =
+            self.core.tunnels().map(|tunnel| (tunnel.lane, (tunnel.role, tunnel.port))).collect();
         assert_eq!(tunnels, self.open, "the view and the outputs differ");
         let roles: BTreeSet<_> =
             self.open.iter().map(|(lane, (role, _))| (lane.node, *role)).collect();

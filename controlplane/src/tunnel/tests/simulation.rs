@@ -263,12 +263,14 @@ impl Network {
 
     fn act(&mut self, n: u64, output: Output) {
         match output {
-            Output::Dial { lane, addresses, port } => self.dial(n, number(lane.node), &addresses, port),
+            Output::Dial { lane, addresses, port } => {
+                self.dial(n, number(lane.node), &addresses, port)
+            }
             Output::Answer { id, verdict } => self.answer(n, id, verdict),
             Output::Open { lane, port, .. } => self.open(n, number(lane.node), port),
             Output::Close { lane, port, notify, .. } => {
                 self.close(n, number(lane.node), port, notify);
-            },
+            }
             Output::Decline { node, port, notify } => {
                 let made = self.nodes.get_mut(&n).unwrap().negotiated.remove(&(number(node), port));
                 if let (Notify::Peer, Some((_, peer_port))) = (notify, made) {
