@@ -42,7 +42,12 @@ fn groups(node: &Node) -> Vec<String> {
     };
     let members = lines.iter().filter_map(|line| line.split("group ").nth(1));
     let members = members.map(|text| text.split_whitespace().next().unwrap());
-    members.map(|text| text.split('/').map(name).collect::<Vec<_>>().join(" ")).collect()
+    let sorted = |text: &str| {
+        let mut names: Vec<_> = text.split('/').map(name).collect();
+        names.sort();
+        names.join(" ")
+    };
+    members.map(sorted).collect()
 }
 
 /// The number of the one group that routes name.
