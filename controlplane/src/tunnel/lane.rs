@@ -80,6 +80,25 @@ impl Tunnels {
         self.links.free_ports() > reserved
     }
 
+    /// Dials a node that asks, where this node has several uplinks and the other dialled by one: only the
+    /// dialler's count. Should the node ask again soon, that dial does not get through.
+    pub(super) fn counters_with_dial(&mut self, lane: Lane) -> bool {
+        let node = lane.node;
+        let now = self.now;
+        let wanted = !self.params.uplinks.is_first()
+            && self.missing() > 0
+            && self.links.dials.len() < MAX_DIALS
+            && self.links.tunnels_to(node).next().is_none();
+        let Some(known) = self.peers.get_mut(node).filter(|known| wanted && known.is_dialable())
+        else {
+            return false;
+        };
+        if known.countered.replace(now).is_some_and(|at| at + COUNTER_SPACING > now) {
+            return false;
+        }
+        self.links.dials_of(node).next().is_some() || self.dial(Lane::first(node), Aim::Place)
+    }
+
     /// Ends what a tunnel on this lane, of this role, cannot exist beside.
     pub(super) fn make_way(&mut self, lane: Lane, role: Role) {
         let displaced = |(other, tunnel): (Lane, &Tunnel)| {
@@ -140,6 +159,9 @@ impl Tunnels {
     }
 }
 
+/// The least time between two requests of a node that are answered with a dial: beyond the waits between its
+/// attempts.
+const COUNTER_SPACING: Duration = Duration::from_secs(60);
 /// Beyond the time a tunnel alone has: a dead uplink is noticed to be back at once, and a tunnel whose other
 /// end is gone is still made anew some time.
 const LANE_PATIENCE: Duration = Duration::from_secs(300);

@@ -18,7 +18,12 @@ impl Tunnels {
     pub(super) fn adopt(&mut self, tunnels: &[Adopted]) {
         for &Adopted { lane, role, port } in tunnels {
             if let Some(reason) = self.unwanted(lane, role) {
-                self.output(Output::Close { lane, port, reason, notify: Notify::Nobody });
+                // The other end of a lane beside others uses it until it knows.
+                let notify = match reason {
+                    CloseReason::NoUplink => Notify::Peer,
+                    _ => Notify::Nobody,
+                };
+                self.output(Output::Close { lane, port, reason, notify });
                 continue;
             }
             let state = State::Adopted { until: self.now + self.params.timers.dead };

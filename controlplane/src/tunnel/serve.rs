@@ -41,7 +41,7 @@ impl Tunnels {
         if self.asked_a_moment_ago(lane) {
             return Err(Refusal::Busy);
         }
-        if self.wins_glare(lane) {
+        if self.counters_with_dial(lane) || self.wins_glare(lane) {
             return Err(Refusal::Glare);
         }
         if !self.has_room_for(lane) {

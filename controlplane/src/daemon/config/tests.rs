@@ -169,8 +169,8 @@ fn mistakes_are_named_with_file_line_and_key() {
         (
             "tabel = 3",
             "/node.toml, line 1: tabel: no such key \"tabel\"; did you mean table? (allowed: \
-             state_dir, run_dir, wireguard, table, address_interface, uplink, signalling, tunnels, babel, \
-             log)",
+             state_dir, run_dir, wireguard, table, address_interface, uplink, signalling, tunnels, \
+             babel, log)",
         ),
         (
             "\n[signalling]\nprot = 1",

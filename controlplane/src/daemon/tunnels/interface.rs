@@ -148,13 +148,19 @@ impl TunnelDriver {
     pub(super) async fn tell_closed(&self, outputs: impl Iterator<Item = &Output>) {
         let mut calls = JoinSet::new();
         for output in outputs {
-            if let Output::Close { lane, notify: Notify::Peer, .. } = output
+            if let Output::Close { lane, notify: Notify::Peer, reason, .. } = output
                 && let Some(port) = self.open.get(lane).and_then(|open| open.their_port)
             {
                 let (signalling, node) = (self.context.signalling.clone(), lane.node);
+                // At the start there is no connection yet.
+                let unconnected = *reason == CloseReason::NoUplink;
+                let address = self.address_in_tunnel(node).filter(|_| unconnected);
                 calls.spawn(async move {
                     let request = Request::TunnelClose { port };
-                    signalling.call(node, &[], request, CLOSE_TIMEOUT).await.map(|_| ())
+                    signalling
+                        .call(node, address.as_slice(), request, CLOSE_TIMEOUT)
+                        .await
+                        .map(|_| ())
                 });
             }
         }

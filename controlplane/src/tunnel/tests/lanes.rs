@@ -217,6 +217,23 @@ fn in_a_glare_of_lanes_the_lower_router_id_keeps_all_of_its_own() {
 }
 
 #[test]
+fn a_node_with_several_uplinks_dials_back_once_who_dials_it() {
+    let mut bench = bench(2);
+    bench.learn(9..=9);
+    bench.outcome(9, Err(DialFailure::Unreachable));
+    assert_eq!(bench.request(9), Verdict::Refuse(Refusal::Glare));
+    assert_eq!(bench.dialled(), [9]);
+    bench.outcome(9, Err(DialFailure::Unreachable));
+    assert!(matches!(bench.request(9), Verdict::Accept { .. }), "our dial does not get through");
+    // Nobody has told where this one is.
+    assert!(matches!(bench.request(10), Verdict::Accept { .. }));
+    // All places are held: who else comes is served.
+    let mut full = self::bench(0);
+    full.learn(11..=11);
+    assert!(matches!(full.request(11), Verdict::Accept { .. }));
+}
+
+#[test]
 fn adopted_lanes_are_kept_apart_and_those_without_an_uplink_go() {
     let adopt = |lane, role, port| Adopted { lane, role, port };
     let found = [
