@@ -7,7 +7,11 @@ use std::net::IpAddr;
 use sixwire_proto::link::LinkId;
 
 use crate::error::Error;
-use crate::model::{Change, IfName, Observed, ObservedTunnel, RouteChange};
+use crate::forwarding::ipv6_is_disabled_on;
+use crate::guards::GuardTable;
+use crate::model::{
+    Change, IfName, Observed, ObservedTunnel, RouteChange, Sources, Tunnel, TunnelUpdate,
+};
 use crate::netlink::link::{Link, LinkState};
 use crate::netlink::monitor::Events;
 use crate::netlink::route::{OwnRoute, Table};
@@ -23,6 +27,7 @@ pub struct Dataplane {
     table: Table,
     address_interface: IfName,
     tunnels: Tunnels,
+    guards: GuardTable,
 }
 
 /// What a change did, beyond being done.
@@ -80,6 +85,10 @@ impl Dataplane {
                 link_local: of_link.filter_map(address::Address::link_local).collect(),
                 wireguard: self.tunnels.wireguard(&link).await?,
             };
+            if let Some(wireguard) = &tunnel.wireguard {
+                self.guards.note(&link.name, wireguard.port);
+                self.tunnels.mtus().adopt(link.id, link.mtu);
+            }
             observed.tunnels.insert(link.name, tunnel);
         }
         for route in self.table.routes(&self.netlink).await? {
@@ -93,6 +102,7 @@ impl Dataplane {
             }
         }
         observed.rules.extend(rule::rules(&self.netlink, self.table.protocol).await?);
+        observed.guards = self.guards.observe()?;
         Ok(observed)
     }
 
@@ -115,15 +125,18 @@ impl Dataplane {
             Change::AddRule(rule) => rule::add(netlink, *rule, protocol).await?,
             Change::RemoveRule(rule) => rule::remove(netlink, *rule, protocol).await?,
             Change::CreateTunnel(name, tunnel) => {
-                return self.tunnels.create(name, tunnel).await.map(Applied::Tunnel);
+                return self.create_tunnel(name, tunnel).await.map(Applied::Tunnel);
             }
             Change::UpdateTunnel(name, update) => {
-                return self.tunnels.update(name, update).await.map(Applied::Tunnel);
+                return self.update_tunnel(name, update).await.map(Applied::Tunnel);
             }
             Change::RemoveTunnel(name) => {
                 self.tunnels.remove(name).await?;
+                self.guards.forget(name)?;
                 return Ok(Applied::Removing);
             }
+            Change::Guard(guards) => self.guards.set(guards.clone())?,
+            Change::Unguard => self.guards.remove()?,
             Change::Route(change) => {
                 self.apply_routes(&[*change]).await.into_iter().collect::<Result<(), _>>()?;
             }
@@ -164,11 +177,62 @@ impl Dataplane {
         self.tunnels.stop_helper().await
     }
 
+    /// Makes our nftables table again what it was last told to be, should it be anything else; says whether it was.
+    ///
+    /// # Errors
+    /// When the kernel refuses, or somebody else has taken the name.
+    pub fn restore_guards(&self) -> Result<bool, Error> {
+        self.guards.restore()
+    }
+
+    /// How many packets the guards kept out, by reason.
+    #[must_use]
+    pub fn guarded_against(&self) -> Vec<(String, u64)> {
+        self.guards.dropped()
+    }
+
+    /// Our tunnels, as far as they were made or seen.
+    #[must_use]
+    pub fn known_tunnels(&self) -> Vec<IfName> {
+        self.guards.tunnels()
+    }
+
+    /// The MTU that a tunnel was given, or was adopted with, in octets.
+    #[must_use]
+    pub fn given_mtu(&self, link: LinkId) -> Option<u32> {
+        self.tunnels.mtus().of(link)
+    }
+
+    async fn create_tunnel(&self, name: &IfName, tunnel: &Tunnel) -> Result<LinkId, Error> {
+        self.guards.add(name, &tunnel.wireguard)?;
+        let made = self.tunnels.create(name, tunnel).await;
+        if made.is_err() {
+            self.guards.forget(name)?;
+        }
+        made
+    }
+
+    async fn update_tunnel(&self, name: &IfName, update: &TunnelUpdate) -> Result<LinkId, Error> {
+        let (port, peers) = (update.wireguard.port, &update.wireguard.peers);
+        let allowed = peers.values().flat_map(|peer| &peer.allowed_ips);
+        let sources = (!peers.is_empty()).then(|| Sources::of(allowed));
+        let before = self.guards.change(name, port, sources)?;
+        let updated = self.tunnels.update(name, update).await;
+        if updated.is_err() && port.is_some() {
+            self.guards.change(name, before, None)?;
+        }
+        updated
+    }
+
     async fn add_address(&self, address: IpAddr) -> Result<(), Error> {
         let link = self.address_link().await?;
         // A new network namespace has its loopback switched off, and addresses on it are dead.
         if link.state == LinkState::Down && link.name == IfName::loopback() {
             link::bring_up(&self.netlink, link.id).await?;
+        }
+        // Of somebody else's interface we change nothing but that.
+        if address.is_ipv6() && ipv6_is_disabled_on(&link.name) {
+            return Err(Error::Ipv6DisabledOn(link.name));
         }
         address::add_own(&self.netlink, link.id, address).await
     }

@@ -75,6 +75,39 @@ pub enum Error {
         /// What was being done.
         doing: String,
     },
+    /// IPv6 is switched off on an interface, and cannot be switched on.
+    #[error(
+        "IPv6 is disabled on interface {0}; enable it with `sysctl -w \
+         net.ipv6.conf.{0}.disable_ipv6=0` (containers: --sysctl \
+         net.ipv6.conf.default.disable_ipv6=0)"
+    )]
+    Ipv6DisabledOn(IfName),
+    /// The kernel has no nftables, or lacks what our table is made of.
+    #[error(
+        "the kernel has no nftables ({0}): sources inside the network are not checked at the \
+         interfaces, a tunnel could be carried by a tunnel, and conntrack sees what is passed on; \
+         load the modules (`modprobe nf_tables`) or use a kernel with CONFIG_NF_TABLES_INET and \
+         CONFIG_NFT_FIB_INET, and restart"
+    )]
+    NoNftables(String),
+    /// A table of our name is there that we did not make.
+    #[error(
+        "nftables table inet {0} belongs to somebody else and is left alone, so nothing is guarded; \
+         rename it or delete it (`nft delete table inet {0}`), and restart"
+    )]
+    TableTaken(&'static str),
+    /// The kernel has no room.
+    #[error(
+        "{doing}: the kernel has no room ({source}); {}", room(*.errno)
+    )]
+    Full {
+        /// What was being done, on which object.
+        doing: String,
+        /// The kernel's reason.
+        source: io::Error,
+        /// Its number.
+        errno: Errno,
+    },
     /// A kernel parameter cannot be set.
     #[error(
         "cannot set {key} = {value}: {source}; set it outside (sysctl on the host, or --sysctl \
@@ -131,6 +164,9 @@ impl Error {
         match source.raw_os_error().map(Errno::from_raw) {
             Some(Errno::EPERM | Errno::EACCES) => Self::NotPermitted { doing },
             Some(Errno::ENODEV | Errno::ENXIO) => Self::Gone { doing },
+            Some(errno @ (Errno::ENOSPC | Errno::ENOMEM | Errno::ENOBUFS | Errno::ENFILE)) => {
+                Self::Full { doing, source, errno }
+            }
             _ => Self::Kernel { doing, source },
         }
     }
@@ -155,9 +191,25 @@ impl Error {
     /// The error number, where the kernel gave one that has no variant of its own.
     pub(crate) fn errno(&self) -> Option<Errno> {
         match self {
+            Self::Full { errno, .. } => Some(*errno),
             Self::Kernel { source, .. } => source.raw_os_error().map(Errno::from_raw),
             _ => None,
         }
+    }
+}
+
+/// Which limit may have been reached, and how to raise it.
+fn room(errno: Errno) -> &'static str {
+    match errno {
+        Errno::ENOSPC => {
+            "a table is full: raise net.ipv6.route.max_size (before Linux 6.3), or have fewer routes"
+        }
+        Errno::ENOBUFS => {
+            "a table or a buffer is full: raise net.ipv6.neigh.default.gc_thresh3 or \
+             net.core.wmem_max"
+        }
+        Errno::ENFILE => "there are too many open files or interfaces: raise fs.file-max",
+        _ => "memory is short: raise the memory limit of the machine or of the container",
     }
 }
 
@@ -174,6 +226,9 @@ mod tests {
         assert!(gone.is_gone());
         let full = Error::kernel("add route", io::Error::from(Errno::ENOSPC));
         assert!(full.to_string().contains("No space left"), "{full}");
+        assert!(full.to_string().contains("net.ipv6.route.max_size"), "{full}");
+        let neighbours = Error::kernel("add neighbour", io::Error::from(Errno::ENOBUFS));
+        assert!(neighbours.to_string().contains("gc_thresh3"), "{neighbours}");
         assert!(!full.is_gone() && !full.is_present());
     }
 }

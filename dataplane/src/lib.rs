@@ -12,18 +12,20 @@
 //! | `dataplane.rs`, `dataplane/opening.rs` | observes and applies; looks at the start whether all is there |
 //! | `tunnel.rs` | a tunnel as one thing: interface, address, WireGuard device |
 //! | `router.rs`, `route_writer.rs`, `route_writer/` | routing by itself: what there is, and routes by the thousand |
-//! | `netlink.rs`, `netlink/` | the kernel by `rtnetlink`: links, addresses, routes, rules, events |
+//! | `netlink.rs`, `netlink/` | the kernel by `rtnetlink`: links, addresses, routes, rules, events; nftables |
 //! | `wireguard.rs` | WireGuard devices, kernel or embedded, by `wireguard-control` |
 //! | `userspace.rs`, `userspace/{protocol,helper,worker}.rs` | embedded WireGuard: our side, what is said, the helper process, its threads |
 //! | `userspace/{device,tun,socket,control}.rs` | a device of it: carries packets between its interface and its port; its configuration socket |
 //! | `userspace/{noise,peer,endpoint,allowed_ips,uapi}.rs` | what a device is without its sockets: keys, peers, sessions, configuration (pure) |
 //! | `userspace/{segment,coalesce,outbox,virtio,packet,checksum}.rs` | many packets in one, and back (pure) |
+//! | `guards.rs`, `guards/` | our nftables table: what may come from where |
 //! | `forwarding.rs` | kernel parameters |
 //! | `options.rs`, `error.rs` | what it is opened with, what can go wrong |
 
 mod dataplane;
 mod error;
 pub mod forwarding;
+mod guards;
 pub mod model;
 mod netlink;
 mod options;

@@ -1,5 +1,6 @@
 //! What there should be and what there is, as plain values.
 
+mod guards;
 mod name;
 mod observed;
 mod route;
@@ -10,6 +11,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use sixwire_proto::keys::{PresharedKey, WgPrivateKey, WgPublicKey};
 use sixwire_proto::prefix::Prefix;
 
+pub use guards::{GuardedNetwork, Guards, ObservedGuards, Sources};
 pub use name::{IfName, IfNameError, Mark, Role};
 pub use observed::{Observed, ObservedPeer, ObservedTunnel, ObservedWireGuard};
 pub(crate) use route::is_onlink;
@@ -28,6 +30,8 @@ pub struct Desired {
     pub unreachable: BTreeSet<Prefix>,
     /// Policy rules.
     pub rules: BTreeSet<Rule>,
+    /// What is guarded; `None` for nothing.
+    pub guards: Option<GuardedNetwork>,
 }
 
 /// One tunnel: a WireGuard interface to one other node.
@@ -92,6 +96,10 @@ pub enum Change {
     RemoveTunnel(IfName),
     /// Set or remove a route.
     Route(RouteChange),
+    /// Make our nftables table say this, at once.
+    Guard(Guards),
+    /// Remove it.
+    Unguard,
 }
 
 /// What to change on a living tunnel; `None` and empty leave things as they are.

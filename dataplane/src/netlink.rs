@@ -1,12 +1,15 @@
 //! Requests to the kernel's routing socket: one connection, every request acknowledged and timed.
 
 pub(crate) mod address;
+pub(crate) mod attribute;
 pub(crate) mod batch;
 pub(crate) mod foreign;
 pub(crate) mod interface;
 pub(crate) mod link;
 pub(crate) mod monitor;
 pub(crate) mod nexthop;
+pub(crate) mod nftables;
+pub(crate) mod notices;
 pub(crate) mod route;
 pub(crate) mod rule;
 
@@ -24,6 +27,7 @@ use rtnetlink::packet_core::{
     ErrorMessage, NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
 };
 use rtnetlink::sys::AsyncSocket as _;
+use rtnetlink::sys::protocols::NETLINK_ROUTE;
 
 use crate::error::Error;
 use batch::BatchSocket;
@@ -55,9 +59,9 @@ impl Netlink {
             (1..BATCH).for_each(|_| connection.poll_send_messages(context));
             Pin::new(&mut connection).poll(context)
         }));
-        let batches = BatchSocket::open().map_err(failed)?;
+        let batches = BatchSocket::open(NETLINK_ROUTE).map_err(failed)?;
         let ports = [address.port_number(), batches.port()];
-        let lists = Arc::new(Mutex::new(BatchSocket::open().map_err(failed)?));
+        let lists = Arc::new(Mutex::new(BatchSocket::open(NETLINK_ROUTE).map_err(failed)?));
         Ok(Self { handle, ports, batches: Arc::new(Mutex::new(Some(batches))), lists })
     }
 

@@ -5,30 +5,70 @@ use std::collections::{BTreeMap, BTreeSet};
 use sixwire_proto::keys::{WgPrivateKey, WgPublicKey};
 
 use crate::model::{
-    Change, Desired, Observed, ObservedPeer, ObservedTunnel, ObservedWireGuard, Peer, RouteChange,
-    Tunnel, TunnelUpdate, WireGuard, WireGuardUpdate,
+    Change, Desired, Guards, Observed, ObservedGuards, ObservedPeer, ObservedTunnel,
+    ObservedWireGuard, Peer, RouteChange, Tunnel, TunnelUpdate, WireGuard, WireGuardUpdate,
 };
 
 /// The changes that lead from `observed` to `desired`, empty when nothing differs.
 ///
 /// The order loses no packet: what catches leaks comes first and goes last, tunnels are there before
-/// the routes through them and go after them, addresses are there before routes prefer them.
+/// the routes through them and go after them, addresses are there before routes prefer them, guards let
+/// a tunnel's packets in from before it is there until after it has gone.
 #[must_use]
 pub fn plan(desired: &Desired, observed: &Observed) -> Vec<Change> {
     let mut changes = Vec::new();
     changes.extend(missing(&desired.unreachable, &observed.unreachable, Change::AddUnreachable));
     changes.extend(missing(&desired.addresses, &observed.addresses, Change::AddAddress));
     changes.extend(missing(&desired.rules, &observed.rules, Change::AddRule));
+    let guards = desired_guards(desired);
+    let meanwhile = guards.clone().map(|guards| with_unwanted(guards, desired, observed));
+    changes.extend(guard(meanwhile.clone(), &observed.guards));
     for (name, tunnel) in &desired.tunnels {
         changes.extend(tunnel_change(name.clone(), tunnel, observed.tunnels.get(name)));
     }
     changes.extend(route_changes(desired, observed));
     let unwanted = observed.tunnels.keys().filter(|name| !desired.tunnels.contains_key(*name));
     changes.extend(unwanted.cloned().map(Change::RemoveTunnel));
+    match (guards, &observed.guards) {
+        (None, ObservedGuards::Broken | ObservedGuards::Intact(_)) => changes.push(Change::Unguard),
+        (None, ObservedGuards::Absent | ObservedGuards::Foreign) => {}
+        (Some(guards), _) if Some(&guards) == meanwhile.as_ref() => {}
+        (Some(guards), _) => changes.push(Change::Guard(guards)),
+    }
     changes.extend(missing(&observed.rules, &desired.rules, Change::RemoveRule));
     changes.extend(missing(&observed.addresses, &desired.addresses, Change::RemoveAddress));
     changes.extend(missing(&observed.unreachable, &desired.unreachable, Change::RemoveUnreachable));
     changes
+}
+
+/// The guards of all tunnels that there should be.
+fn desired_guards(desired: &Desired) -> Option<Guards> {
+    let mut guards = Guards::of(desired.guards.clone()?);
+    for (name, tunnel) in &desired.tunnels {
+        guards.add(name, &tunnel.wireguard);
+    }
+    Some(guards)
+}
+
+/// Those, and the ones of tunnels that are there still.
+fn with_unwanted(mut guards: Guards, desired: &Desired, observed: &Observed) -> Guards {
+    let ObservedGuards::Intact(before) = &observed.guards else { return guards };
+    let unwanted = |name: &&crate::model::IfName| {
+        observed.tunnels.contains_key(*name) && !desired.tunnels.contains_key(*name)
+    };
+    for name in before.tunnels.keys().filter(unwanted) {
+        guards.tunnels.extend(before.tunnels.get(name).map(|from| (name.clone(), from.clone())));
+        guards.ports.extend(&before.ports);
+    }
+    guards
+}
+
+fn guard(guards: Option<Guards>, observed: &ObservedGuards) -> Option<Change> {
+    let differs = |guards: &Guards| match observed {
+        ObservedGuards::Intact(present) => present != guards,
+        ObservedGuards::Absent | ObservedGuards::Foreign | ObservedGuards::Broken => true,
+    };
+    guards.filter(differs).map(Change::Guard)
 }
 
 /// What `wanted` has and `present` lacks.

@@ -4,7 +4,7 @@
 mod group;
 mod targets;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use netlink_packet_route::route::RouteMessage;
@@ -126,6 +126,20 @@ impl RouteWriter {
             again.push((key, Some(known.target)));
         }
         (again.len(), self.write(again).await)
+    }
+
+    /// Puts back the routes that named objects which somebody else, or the kernel, removed: it says nothing of them
+    /// with nexthop_compat_mode=0. Gives how many, and those the kernel refused.
+    pub async fn objects_vanished(
+        &mut self,
+        objects: &BTreeSet<u32>,
+    ) -> (usize, Vec<(RouteKey, Error)>) {
+        let named = |key: &RouteKey| {
+            let object = self.routes.get(*key).and_then(|id| self.targets.object(id));
+            object.is_some_and(|ObjectId(id)| objects.contains(&id))
+        };
+        let gone: Vec<RouteKey> = self.routes.keys().filter(named).collect();
+        self.vanished(gone.into_iter()).await
     }
 
     /// Makes the kernel agree; gives what it refused. What it has already is not written.

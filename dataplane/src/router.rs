@@ -9,7 +9,8 @@ use crate::model::{Family, IfName, RouteChange, RouteKey, RouteTarget};
 use crate::netlink::Netlink;
 use crate::netlink::foreign::{ForeignRoute, ForeignRoutes};
 use crate::netlink::interface::{self, Interface};
-use crate::netlink::monitor::{self, Events, Removing};
+use crate::netlink::monitor::{self, Events, Ours};
+use crate::netlink::notices;
 use crate::netlink::route::{OwnRoute, Table, has_default_route};
 use crate::options::DEFAULT_PROTOCOL;
 use crate::route_writer::RouteWriter;
@@ -37,7 +38,8 @@ impl Router {
         let netlink = Netlink::connect()?;
         let (sender, events) = monitor::channel();
         let table = Table { table, protocol: DEFAULT_PROTOCOL };
-        monitor::start(&netlink, table, Removing::default(), sender).await?;
+        notices::start(&netlink, (table.protocol, None), sender.clone())?;
+        monitor::start(&netlink, table, Ours::default(), sender).await?;
         Ok((Self { netlink, table }, events))
     }
 

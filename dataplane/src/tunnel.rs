@@ -8,10 +8,10 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use crate::error::Error;
-use crate::forwarding::distrust;
+use crate::forwarding::{admit_ipv6, distrust};
 use crate::model::{IfName, ObservedWireGuard, Tunnel, TunnelUpdate, WireGuardUpdate};
 use crate::netlink::link::{Kind, Link};
-use crate::netlink::monitor::Removing;
+use crate::netlink::monitor::{Mtus, Ours, Removing};
 use crate::netlink::{Netlink, address, link};
 use crate::options::Backend;
 use crate::userspace::Helper;
@@ -24,6 +24,7 @@ pub(crate) struct Tunnels {
     helper: Arc<Helper>,
     control: Control,
     removing: Removing,
+    mtus: Mtus,
     /// Removals under way, by name: a new tunnel of that name waits for its end.
     removals: Mutex<BTreeMap<IfName, JoinHandle<()>>>,
     /// As many removals at a time.
@@ -31,18 +32,15 @@ pub(crate) struct Tunnels {
 }
 
 impl Tunnels {
-    pub(crate) fn new(
-        netlink: Netlink,
-        backend: Backend,
-        helper: Helper,
-        removing: Removing,
-    ) -> Self {
+    pub(crate) fn new(netlink: Netlink, backend: Backend, helper: Helper, ours: Ours) -> Self {
+        let Ours { removing, mtus } = ours;
         Self {
             netlink,
             backend,
             helper: Arc::new(helper),
             control: Control::new(backend),
             removing,
+            mtus,
             removals: Mutex::default(),
             slots: Arc::new(Semaphore::new(REMOVALS)),
         }
@@ -50,6 +48,11 @@ impl Tunnels {
 
     pub(crate) fn backend(&self) -> Backend {
         self.backend
+    }
+
+    /// The MTU that each tunnel was given.
+    pub(crate) fn mtus(&self) -> &Mtus {
+        &self.mtus
     }
 
     /// Interfaces of the helper: ours, even before they have their alias.
@@ -182,10 +185,14 @@ impl Tunnels {
             return Err(Error::SmallMtu { name: link.name.clone(), mtu });
         }
         distrust(&link.name);
+        if let Some(mtu) = update.mtu {
+            self.mtus.give(link.id, mtu);
+        }
         if update.mark.is_some() || update.mtu.is_some() {
             link::configure(netlink, link.id, update.mark, update.mtu).await?;
         }
         if let Some(wanted) = update.link_local {
+            admit_ipv6(&link.name)?;
             for address in address::addresses(netlink).await? {
                 if address.link == link.id && address.link_local().is_some_and(|a| a != wanted) {
                     address::remove(netlink, link.id, address.address).await?;

@@ -50,6 +50,14 @@ impl Mesh {
         Self::new(lab, count, (1..count).map(|n| (n - 1, n)).collect())
     }
 
+    /// `count` routers in a row, the last linked to the first, too.
+    ///
+    /// # Errors
+    /// As [`Self::grid`].
+    pub fn ring(lab: &mut Lab, count: usize) -> Result<Self> {
+        Self::new(lab, count, (0..count).map(|n| (n, (n + 1) % count)).collect())
+    }
+
     fn new(lab: &mut Lab, count: usize, links: Vec<(usize, usize)>) -> Result<Self> {
         let routers = (0..count).map(|n| lab.namespace(&format!("r{n}"))).collect::<Result<_>>()?;
         let mesh = Self { routers, links, directory: lab.directory().to_owned() };

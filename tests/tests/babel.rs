@@ -2,12 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use sixwire_tests::clock::{now, wait_for};
-use sixwire_tests::lab::{Lab, Process, binary, run};
+use sixwire_tests::lab::{Lab, Namespace, Process, binary, run};
 use sixwire_tests::line::{Line, Speaker};
 
 /// Two static routes at each end.
@@ -82,6 +83,35 @@ fn routes_cross_bird_between_two_of_ours() {
 #[test]
 fn routes_cross_ours_between_babeld_and_bird() {
     both_ways([Speaker::Babeld, Speaker::Sixwire, Speaker::Bird]);
+}
+
+#[test]
+fn every_datagram_of_a_burst_reaches_the_engine() {
+    let Some(mut lab) = Lab::or_skip() else { return };
+    let line = line(&mut lab);
+    let many: String =
+        (0..5000).map(|n| format!("route add fd11:b:0:{n:x}::/64 dev ab proto static\n")).collect();
+    line.routers[0].ip(&many).unwrap();
+    let _running = start(&line, [Speaker::Sixwire; 3]);
+    until(&line, 2, "fd11:b:0:1387::/64", Presence::There);
+    for number in 0..3 {
+        // Hellos come all the time, but what was lost never.
+        wait_for("as many packets as datagrams", PATIENCE, || {
+            let counters = ask(&line, number, "counters").unwrap();
+            let handled = counters["counters"]["packets received"].as_u64();
+            let read = datagrams_read(&line.routers[number]);
+            if handled == Some(read) { Ok(()) } else { Err(format!("{read} read: {counters}")) }
+        })
+        .unwrap();
+    }
+}
+
+/// UDP datagrams that programs of a router have read (RFC 4113).
+fn datagrams_read(router: &Namespace) -> u64 {
+    let table =
+        router.within(|| fs::read_to_string("/proc/thread-self/net/snmp6")).unwrap().unwrap();
+    let row = table.lines().find_map(|row| row.strip_prefix("Udp6InDatagrams")).unwrap();
+    row.trim().parse().unwrap()
 }
 
 #[test]

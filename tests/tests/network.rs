@@ -34,6 +34,16 @@ fn down_leaves_nothing() {
 }
 
 #[test]
+fn what_somebody_changes_is_put_back() {
+    play(two(Plane::Auto), &[scenario::what_somebody_changes_is_put_back]);
+}
+
+#[test]
+fn a_storm_of_changes_is_looked_at_once() {
+    play(two(Plane::Auto), &[scenario::a_storm_of_changes_is_looked_at_once]);
+}
+
+#[test]
 fn bad_tokens_change_nothing() {
     play(two(Plane::Auto), &[scenario::bad_tokens_change_nothing]);
 }

@@ -35,6 +35,11 @@ fn starts_that_cannot_be_say_what_to_do() {
 }
 
 #[test]
+fn machines_that_lack_something_say_so_and_work() {
+    play(one(), &[scenario::machines_that_lack_something_say_so_and_work]);
+}
+
+#[test]
 fn joins_that_cannot_be_say_what_to_do() {
     play(one(), &[scenario::joins_that_cannot_be_say_what_to_do]);
 }

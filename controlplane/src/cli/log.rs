@@ -40,13 +40,16 @@ fn filter(level: LogLevel) -> Targets {
         LogLevel::Debug => (LevelFilter::DEBUG, LevelFilter::WARN),
         LogLevel::Trace => (LevelFilter::TRACE, LevelFilter::DEBUG),
     };
-    // A packet that cannot leave is no news: what it was for fails by its own timeout, and says so.
-    let packets = if level == LogLevel::Trace { theirs } else { LevelFilter::ERROR };
-    Targets::new().with_default(theirs).with_target(PACKETS, packets).with_target(OURS, ours)
+    let quiet = if level == LogLevel::Trace { theirs } else { LevelFilter::ERROR };
+    Targets::new()
+        .with_default(theirs)
+        .with_targets(TALKATIVE.map(|one| (one, quiet)))
+        .with_target(OURS, ours)
 }
 
-/// Where the signalling library says that a datagram was not sent.
-const PACKETS: &str = "quinn_udp";
+/// What warns of things that are no news: `quinn_udp` of datagrams that were not sent (what they were for
+/// fails by its own timeout, and says so), `netlink_proto` of every route that changes while we end.
+const TALKATIVE: [&str; 2] = ["quinn_udp", "netlink_proto"];
 /// What the names of our crates start with.
 const OURS: &str = "sixwire";
 

@@ -62,6 +62,9 @@ fn text(report: &StatusReport, paint: Paint) -> String {
     for reason in &report.reasons {
         line(&mut text, "!", reason);
     }
+    for warning in &report.warnings {
+        line(&mut text, "note", warning);
+    }
     text.push('\n');
     for (label, value) in rows(report) {
         line(&mut text, label, &value);
@@ -148,6 +151,7 @@ mod tests {
             schema: Schema,
             health: Health::Healthy,
             reasons: Vec::new(),
+            warnings: Vec::new(),
             daemon: DaemonReport { version: "0.1.0".to_owned(), uptime_s: 18_420 },
             node: NodeReport {
                 router_id: "0123456789abcdef".parse().unwrap(),
@@ -217,6 +221,7 @@ version     0.1.0
         let mut degraded = report();
         degraded.health = Health::Degraded;
         degraded.reasons = vec!["the registry does not answer".to_owned()];
+        degraded.warnings = vec!["nothing is guarded".to_owned()];
         degraded.registry.reachable = Some(false);
         degraded.registry.last_error = Some("connection refused".to_owned());
         degraded.counters = vec![
@@ -226,6 +231,7 @@ version     0.1.0
         let text = text(&degraded, Paint::Coloured);
         assert!(text.starts_with("\x1b[33mdegraded\x1b[0m  paris"), "{text}");
         assert_eq!(text.lines().nth(1), Some("!           the registry does not answer"));
+        assert_eq!(text.lines().nth(2), Some("note        nothing is guarded"));
         assert!(text.contains("last answer 1m30s ago; connection refused\n"), "{text}");
         assert!(text.contains("counted     bad_magic 4, own_packet 1\n"), "{text}");
     }

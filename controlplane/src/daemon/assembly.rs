@@ -5,6 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context as _;
+use sixwire_dataplane::forwarding::Setting;
+use sixwire_dataplane::model::GuardedNetwork;
 use sixwire_dataplane::{Choice, Dataplane, Events, Options, forwarding};
 use sixwire_proto::babel::RouteKey as BabelRoute;
 use sixwire_proto::certificate::Role;
@@ -39,6 +41,7 @@ use super::routing::{self, News, Outlets, Routing};
 use super::signalling::{self, Membership, Signalling};
 use super::startup::{Adopted, OwnGround};
 use super::store::{Lock, Store};
+use super::tally::Tally;
 use super::tunnels::Context as TunnelContext;
 use super::tunnels::{self, CountOverride, TunnelDriver};
 use super::uplinks::Uplinks;
@@ -63,6 +66,7 @@ struct Kernel {
     ground: OwnGround,
     adopted: Adopted,
     shortcomings: Vec<String>,
+    warnings: Vec<String>,
 }
 
 /// Other nodes, and the registry.
@@ -79,6 +83,8 @@ struct Wires {
     tunnels: (mpsc::Sender<tunnels::Command>, Option<mpsc::Receiver<tunnels::Command>>),
     kernel: KernelMail,
     news: Mailbox<News>,
+    /// What the kernel lost and was given back.
+    tally: Arc<Tally>,
 }
 
 impl<'a> Foundation<'a> {
@@ -127,6 +133,9 @@ impl<'a> Foundation<'a> {
             warn!("{problem}");
         }
         kernel.shortcomings.extend(problems);
+        if !routing.asks_kernels() {
+            kernel.warnings.push(NO_ECHO.to_owned());
+        }
         let links: Vec<_> = native.values().map(|(_, native)| native.clone()).collect();
         let mut tasks = JoinSet::new();
 
@@ -170,6 +179,8 @@ impl<'a> Foundation<'a> {
             spreads,
             uplinks: kernel.ground.uplinks.clone(),
             shortcomings: kernel.shortcomings,
+            warnings: kernel.warnings,
+            kernel: Arc::clone(&wires.tally),
         };
         Ok(Node {
             dataplane: kernel.dataplane,
@@ -186,7 +197,7 @@ impl<'a> Foundation<'a> {
 
     /// Opens the data plane, takes over what works in it and mends the rest.
     async fn kernel(&self) -> anyhow::Result<Kernel> {
-        let shortcomings = self.enable_forwarding();
+        let (shortcomings, mut warnings) = (self.enable_forwarding(), self.settings());
         let program = std::env::current_exe().context("cannot find our own program file")?;
         let run_dir = self.config.run_dir.clone();
         let arguments = vec!["wireguard-helper".into(), run_dir.clone().into()];
@@ -206,20 +217,60 @@ impl<'a> Foundation<'a> {
             addresses: BTreeSet::from([self.papers.certificate.prefix.node_address()]),
             unreachable: BTreeSet::from([self.papers.state.prefix]),
             uplinks: uplinks.clone(),
+            guards: self.guards()?,
         };
         let adopted = ground.reconcile(&dataplane).await?;
+        warnings.extend(adopted.unguarded.as_ref().map(ToString::to_string));
         info!(
             wireguard = %dataplane.backend(),
             adopted_tunnels = adopted.tunnels.len(),
             adopted_routes = adopted.routes.len(),
             "data plane ready"
         );
-        Ok(Kernel { dataplane: Arc::new(dataplane), events, ground, adopted, shortcomings })
+        let dataplane = Arc::new(dataplane);
+        Ok(Kernel { dataplane, events, ground, adopted, shortcomings, warnings })
+    }
+
+    /// What sources may come from where.
+    fn guards(&self) -> anyhow::Result<GuardedNetwork> {
+        let named = self.config.babel.interfaces.iter().map(|one| one.name.to_string().parse());
+        let links = named.collect::<Result<_, _>>()?;
+        let own = self.papers.certificate.prefixes();
+        Ok(GuardedNetwork::new(self.papers.state.prefix, own, links))
+    }
+
+    /// Sets kernel parameters of the whole namespace, if it is ours, else says which to set.
+    fn settings(&self) -> Vec<String> {
+        let missing = Setting::missing();
+        let warnings: Vec<String> = if self.config.own_namespace {
+            missing.into_iter().filter_map(|one| Some(one.set().err()?.to_string())).collect()
+        } else if missing.is_empty() {
+            Vec::new()
+        } else {
+            let wanted: Vec<_> = missing.iter().map(ToString::to_string).collect();
+            vec![format!(
+                "routes change faster, and flows spread better over several uplinks, with `sysctl \
+                 -w {}`; where nobody else uses this network namespace, own_namespace = true sets it",
+                wanted.join(" ")
+            )]
+        };
+        for warning in &warnings {
+            warn!("{warning}");
+        }
+        warnings
+    }
+
+    fn forwarding(&self) -> Forwarding {
+        if self.papers.certificate.has(Role::Transit) {
+            Forwarding::Transit
+        } else {
+            Forwarding::Leaf
+        }
     }
 
     /// Makes the kernel forward, if this node is one that does.
     fn enable_forwarding(&self) -> Vec<String> {
-        if !self.papers.certificate.has(Role::Transit) {
+        if self.forwarding() == Forwarding::Leaf {
             return Vec::new();
         }
         let problems = [forwarding::enable_ipv6(), forwarding::enable_ipv4()];
@@ -270,7 +321,12 @@ impl<'a> Foundation<'a> {
     ) -> anyhow::Result<KernelRoutes> {
         let mut writer = kernel.dataplane.router().writer()?;
         let adopted = writer.adopt(|_| true).await?;
-        Ok(KernelRoutes::new(writer, wires.kernel.clone(), own, adopted))
+        Ok(KernelRoutes::new(
+            writer,
+            (wires.kernel.clone(), Arc::clone(&wires.tally)),
+            own,
+            adopted,
+        ))
     }
 
     fn routing(&self, wires: &mut Wires) -> anyhow::Result<Routing> {
@@ -285,11 +341,7 @@ impl<'a> Foundation<'a> {
             hello_interval: own.hello_interval.unwrap_or(network.hello_interval()),
             update_interval: own.update_interval.unwrap_or(network.update_interval()),
             origin_check: OriginCheck::Required,
-            forwarding: if self.papers.certificate.has(Role::Transit) {
-                Forwarding::Transit
-            } else {
-                Forwarding::Leaf
-            },
+            forwarding: self.forwarding(),
             ..Params::new(self.node, seqno)
         };
         let record = self.config.babel.record.as_deref();
@@ -366,6 +418,8 @@ impl<'a> Foundation<'a> {
             ground,
             tunnels: wires.tunnels.0.clone(),
             drift: wires.kernel.drift.clone(),
+            forwarding: self.forwarding(),
+            tally: Arc::clone(&wires.tally),
         };
         spawn(tasks, "kernel watch", watch.run());
     }
@@ -406,6 +460,7 @@ impl Wires {
             tunnels: (tunnels, Some(tunnels_end)),
             kernel: KernelMail::default(),
             news: Mailbox::default(),
+            tally: Arc::new(Tally::new()),
         }
     }
 }
@@ -427,6 +482,9 @@ fn random_seed() -> anyhow::Result<Seed> {
     Ok(Seed::new(start))
 }
 
+/// Said of a process without the capability.
+const NO_ECHO: &str = "the kernels of neighbours cannot be asked, so their restarts look like \
+                       failures; grant CAP_NET_RAW (AmbientCapabilities, or --cap-add NET_RAW)";
 /// Sequence numbers reserved on disk at once; a restart skips what is left of them.
 const SEQNO_BLOCK: u16 = 16;
 /// Commands that wait for a task; more wait with their senders.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sixwire_dataplane::{Dataplane, Events, KernelEvent};
+use sixwire_dataplane::{Dataplane, Events, KernelEvent, forwarding};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
@@ -12,7 +12,9 @@ use tracing::{info, warn};
 use super::kernel_routes::Drift;
 use super::mailbox::Mailbox;
 use super::startup::OwnGround;
+use super::tally::Tally;
 use super::tunnels;
+use crate::babel::Forwarding;
 
 /// The kernel's watcher.
 pub(super) struct KernelWatch {
@@ -26,6 +28,10 @@ pub(super) struct KernelWatch {
     pub(super) tunnels: mpsc::Sender<tunnels::Command>,
     /// Where lost routes are put back.
     pub(super) drift: Mailbox<Drift>,
+    /// Whether the kernel is to forward.
+    pub(super) forwarding: Forwarding,
+    /// Counts what was put back.
+    pub(super) tally: Arc<Tally>,
 }
 
 /// What a burst of events asks for.
@@ -33,6 +39,8 @@ pub(super) struct KernelWatch {
 struct Burst {
     look_again: bool,
     underlay_changed: bool,
+    guards_changed: bool,
+    forwarding_off: bool,
 }
 
 impl KernelWatch {
@@ -51,6 +59,12 @@ impl KernelWatch {
             if burst.look_again {
                 self.look_again().await;
             }
+            if burst.look_again || burst.guards_changed {
+                self.restore_guards();
+            }
+            if burst.forwarding_off {
+                self.restore_forwarding();
+            }
             if burst.underlay_changed {
                 self.tell(tunnels::Command::UnderlayChanged).await;
             }
@@ -60,20 +74,27 @@ impl KernelWatch {
     async fn note(&self, event: KernelEvent, burst: &mut Burst) {
         match event {
             KernelEvent::LinkGone { name, .. } => {
+                if name.is_tunnel_like() {
+                    self.tally.add("tunnels_lost");
+                }
                 burst.underlay_changed |= !name.is_tunnel_like();
                 self.tell(tunnels::Command::LinkGone(name)).await;
             }
             KernelEvent::LinkUp { name, .. } => burst.underlay_changed |= !name.is_tunnel_like(),
             KernelEvent::LinkDown { name, .. } => burst.look_again |= name.is_tunnel_like(),
+            KernelEvent::MtuChanged { .. } | KernelEvent::RuleGone => burst.look_again = true,
             KernelEvent::AddressAdded { address, .. } => {
                 burst.underlay_changed |= !self.ground.addresses.contains(&address);
             }
             KernelEvent::RouteGone(key) => self.drift.amend(|drift| {
                 drift.vanished.insert(key);
             }),
-            KernelEvent::AddressGone { .. }
-            | KernelEvent::UnreachableGone(_)
-            | KernelEvent::RuleGone(_) => {
+            KernelEvent::ObjectGone(id) => self.drift.amend(|drift| {
+                drift.objects.insert(id);
+            }),
+            KernelEvent::GuardsChanged => burst.guards_changed = true,
+            KernelEvent::ForwardingOff(_) => burst.forwarding_off = true,
+            KernelEvent::AddressGone { .. } | KernelEvent::UnreachableGone(_) => {
                 burst.look_again = true;
             }
             KernelEvent::HelperGone => {
@@ -82,13 +103,16 @@ impl KernelWatch {
             }
             KernelEvent::Overrun => {
                 info!("kernel events were lost, looking at everything anew");
+                self.tally.add("events_lost");
                 burst.look_again = true;
+                burst.forwarding_off = true;
             }
         }
     }
 
     async fn look_again(&self) {
-        match self.ground.restore(&self.dataplane).await {
+        self.tally.add("looks");
+        match self.ground.restore(&self.dataplane, &self.tally).await {
             Ok(observed) => {
                 let routes = observed.routes.into_keys().collect();
                 self.drift.amend(|drift| drift.present = Some(routes));
@@ -96,6 +120,31 @@ impl KernelWatch {
                 self.tell(tunnels::Command::Present(tunnels)).await;
             }
             Err(error) => warn!(%error, "the kernel could not be put back in order"),
+        }
+    }
+
+    fn restore_guards(&self) {
+        match self.dataplane.restore_guards() {
+            Ok(false) => {}
+            Ok(true) => {
+                self.tally.add("guards_restored");
+                warn!("somebody changed the nftables table inet sixwire, putting it back");
+            }
+            Err(error) => warn!("{error}"),
+        }
+    }
+
+    fn restore_forwarding(&self) {
+        if self.forwarding == Forwarding::Leaf {
+            return;
+        }
+        match forwarding::restore(self.dataplane.known_tunnels().iter()) {
+            Ok(false) => {}
+            Ok(true) => {
+                self.tally.add("forwarding_restored");
+                warn!("somebody switched forwarding off, switching it on again");
+            }
+            Err(error) => warn!("{error}"),
         }
     }
 

@@ -14,7 +14,7 @@ use tracing::{info, warn};
 use super::mailbox::Mailbox;
 use super::neighbourhood::{NeighbourNews, Neighbourhood, Spreads};
 use super::routing::RouteUpdates;
-use super::tally::{LineBudget, REFUSALS_PER_MINUTE};
+use super::tally::{LineBudget, REFUSALS_PER_MINUTE, Tally};
 use crate::babel::Target;
 
 /// Routes the kernel has refused, by their last writing.
@@ -27,6 +27,8 @@ pub(super) struct Drift {
     pub(super) vanished: BTreeSet<RouteKey>,
     /// All that are not among these.
     pub(super) present: Option<BTreeSet<RouteKey>>,
+    /// All that named these next-hop objects.
+    pub(super) objects: BTreeSet<u32>,
 }
 
 /// What comes to the kernel writer.
@@ -47,6 +49,7 @@ pub(super) struct KernelRoutes {
     neighbourhood: Neighbourhood,
     spreads: Spreads,
     refused: RefusedRoutes,
+    tally: Arc<Tally>,
     /// Neighbours can announce what the kernel refuses as fast as they can send.
     lines: LineBudget,
     /// Source of the node's own packets, by family.
@@ -60,14 +63,14 @@ impl KernelRoutes {
     #[must_use]
     pub(super) fn new(
         writer: RouteWriter,
-        mail: KernelMail,
+        (mail, tally): (KernelMail, Arc<Tally>),
         own: Vec<IpAddr>,
         unconfirmed: BTreeMap<RouteKey, RouteTarget>,
     ) -> Self {
         let refused = RefusedRoutes::default();
         let lines = LineBudget::new(REFUSALS_PER_MINUTE);
         let (neighbourhood, spreads) = (Neighbourhood::default(), Spreads::default());
-        Self { writer, mail, neighbourhood, spreads, refused, lines, own, unconfirmed }
+        Self { writer, mail, neighbourhood, spreads, refused, tally, lines, own, unconfirmed }
     }
 
     /// The neighbours whose flows are spread over several links, kept up to date.
@@ -165,17 +168,22 @@ impl KernelRoutes {
     }
 
     async fn restore(&mut self, drift: Drift) {
-        let Drift { mut vanished, present } = drift;
+        let Drift { mut vanished, present, objects } = drift;
         let looked = present.is_some();
         if let Some(present) = present {
             vanished.extend(self.writer.keys().filter(|key| !present.contains(key)));
         }
-        if looked {
-            let refused = self.writer.check_groups().await;
-            self.note(&[], refused);
+        let (mut routes, mut refused) = self.writer.vanished(vanished.into_iter()).await;
+        if !objects.is_empty() {
+            let (more, others) = self.writer.objects_vanished(&objects).await;
+            routes += more;
+            refused.extend(others);
         }
-        let (routes, refused) = self.writer.vanished(vanished.into_iter()).await;
+        if looked || !objects.is_empty() {
+            refused.extend(self.writer.check_groups().await);
+        }
         if routes > 0 {
+            self.tally.add_many("routes_restored", routes);
             warn!(routes, "somebody removed our routes, putting them back");
         }
         self.note(&[], refused);

@@ -24,7 +24,7 @@ use super::neighbourhood::Spreads;
 use super::registry::RegistrySync;
 use super::routing::SelectedRoute;
 use super::signalling::{self, Signalling};
-use super::tally::is_limit;
+use super::tally::{Tally, is_limit};
 use super::tunnels::TunnelReport;
 use super::uplinks::Uplinks;
 use super::{routing, tunnels};
@@ -58,6 +58,10 @@ pub(super) struct Reporter {
     pub(super) uplinks: Uplinks,
     /// What this machine could not be made to do, one sentence each.
     pub(super) shortcomings: Vec<String>,
+    /// What could be better on it.
+    pub(super) warnings: Vec<String>,
+    /// What the kernel lost and was given back.
+    pub(super) kernel: Arc<Tally>,
 }
 
 /// Tunnels and routes at one moment.
@@ -99,6 +103,7 @@ impl Reporter {
             schema: Schema,
             health: if reasons.is_empty() { Health::Healthy } else { Health::Degraded },
             reasons,
+            warnings: self.warnings.clone(),
             daemon: DaemonReport {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 uptime_s: self.started.now().0 / 1_000_000,
@@ -144,7 +149,12 @@ impl Reporter {
         let signalled = signalled.map(|(label, value)| counter("signalling", label, value));
         let members = self.members.counters().into_iter();
         let members = members.map(|(label, value)| counter("members", label, value));
-        babel.chain(signalled).chain(members).collect()
+        let kernel = self.kernel.read().into_iter();
+        let kernel = kernel.map(|(label, value)| counter("kernel", label, value));
+        let guards = self.dataplane.guarded_against().into_iter().filter(|(_, value)| *value > 0);
+        let guards =
+            guards.map(|(why, value)| counter("guards", &format!("dropped: {why}"), value));
+        babel.chain(signalled).chain(members).chain(kernel).chain(guards).collect()
     }
 
     /// Why the node does not do all of its work.

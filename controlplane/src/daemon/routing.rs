@@ -169,6 +169,12 @@ impl Routing {
         }
     }
 
+    /// Whether the kernels of neighbours can be asked for a sign of life.
+    #[must_use]
+    pub(super) fn asks_kernels(&self) -> bool {
+        self.echo.is_some()
+    }
+
     /// Runs until all senders of commands are gone or a shutdown was answered.
     pub(super) async fn run(mut self) {
         let mut buffer = vec![0; LARGEST_DATAGRAM];
@@ -282,17 +288,20 @@ impl Routing {
     /// Handles a datagram and those that wait behind it, up to a bound, so that commands get their
     /// turn.
     fn received(&mut self, first: std::io::Result<Received>, buffer: &mut [u8]) {
-        let mut next = Some(first);
-        for _ in 0..RECEIVE_BURST {
-            match next {
-                Some(Ok(received)) => self.packet(received, buffer),
-                Some(Err(error)) => {
-                    self.count("receive_error");
-                    debug!(%error, "receiving a Babel packet failed");
-                }
-                None => return,
+        self.datagram(first, buffer);
+        for _ in 1..RECEIVE_BURST {
+            let Some(next) = self.socket.try_receive(buffer) else { return };
+            self.datagram(next, buffer);
+        }
+    }
+
+    fn datagram(&mut self, received: std::io::Result<Received>, buffer: &[u8]) {
+        match received {
+            Ok(received) => self.packet(received, buffer),
+            Err(error) => {
+                self.count("receive_error");
+                debug!(%error, "receiving a Babel packet failed");
             }
-            next = self.socket.try_receive(buffer);
         }
     }
 

@@ -5,14 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use sixwire_dataplane::model::{
-    Change, Desired, Observed, ObservedPeer, ObservedTunnel, ObservedWireGuard, Peer, RouteKey,
-    RouteTarget, Tunnel, WireGuard,
+    Change, Desired, GuardedNetwork, Observed, ObservedPeer, ObservedTunnel, ObservedWireGuard,
+    Peer, RouteKey, RouteTarget, Tunnel, WireGuard,
 };
 use sixwire_dataplane::{Dataplane, Error, plan};
 use sixwire_proto::prefix::Prefix;
 use sixwire_proto::router_id::RouterId;
 use tracing::{debug, warn};
 
+use super::tally::Tally;
 use super::tunnels::AdoptedTunnel;
 use super::uplinks::Uplinks;
 use crate::babel::Announcers;
@@ -28,6 +29,8 @@ pub(super) struct OwnGround {
     pub(super) unreachable: BTreeSet<Prefix>,
     /// What the tunnels it dials leave by.
     pub(super) uplinks: Uplinks,
+    /// What is guarded against.
+    pub(super) guards: GuardedNetwork,
 }
 
 /// What an earlier run left in working order.
@@ -37,23 +40,40 @@ pub(super) struct Adopted {
     pub(super) tunnels: Vec<AdoptedTunnel>,
     /// Routes.
     pub(super) routes: BTreeMap<RouteKey, RouteTarget>,
+    /// Why nothing is guarded, if so.
+    pub(super) unguarded: Option<Error>,
 }
 
 impl OwnGround {
     /// Reconciles the kernel, and says what was adopted.
     ///
     /// # Errors
-    /// [`Error`] of the first change that could not be made.
+    /// [`Error`] of the first change that could not be made. Where there was nothing of ours before, there is nothing
+    /// after it.
     pub(super) async fn reconcile(&self, dataplane: &Dataplane) -> Result<Adopted, Error> {
         let observed = dataplane.observe().await?;
         for name in &observed.foreign {
             warn!(interface = %name, "looks like a tunnel of ours but lacks the alias: left alone");
         }
-        let adopted = self.adoptable(&observed);
+        let mut adopted = self.adoptable(&observed);
         let desired = self.desired(&observed, &adopted);
+        let was_empty = plan(&Desired::default(), &observed).is_empty();
         for change in plan(&desired, &observed) {
             debug!(?change, "reconciling");
-            dataplane.apply(&change).await?;
+            match (dataplane.apply(&change).await, change) {
+                // The network works without; who runs it is told.
+                (Err(error), Change::Guard(_)) => {
+                    warn!("{error}");
+                    adopted.unguarded = Some(error);
+                }
+                (Err(error), _) => {
+                    if was_empty && let Err(left) = Self::clear(dataplane).await {
+                        warn!(error = %left, "what was made could not be removed again");
+                    }
+                    return Err(error);
+                }
+                (Ok(_), _) => {}
+            }
         }
         Ok(adopted)
     }
@@ -71,25 +91,29 @@ impl OwnGround {
         Ok(())
     }
 
-    /// Puts back what somebody removed of addresses, unreachable prefixes and rules.
+    /// Puts back what somebody removed or changed, but tunnels and routes that are gone; counts it.
     ///
     /// # Errors
-    /// [`Error`] of the first change that could not be made.
-    pub(super) async fn restore(&self, dataplane: &Dataplane) -> Result<Observed, Error> {
+    /// When the kernel refuses to tell what there is.
+    pub(super) async fn restore(
+        &self,
+        dataplane: &Dataplane,
+        tally: &Tally,
+    ) -> Result<Observed, Error> {
         let observed = dataplane.observe().await?;
-        let kept = Adopted { tunnels: usable(&observed), routes: usable_routes(&observed) };
-        let desired = self.desired(&observed, &kept);
+        let routes = usable_routes(&observed);
+        let kept = Adopted { tunnels: usable(&observed), routes, unguarded: None };
+        let mut desired = self.desired(&observed, &kept);
+        for (name, tunnel) in &mut desired.tunnels {
+            let given = observed.tunnels.get(name).and_then(|t| dataplane.given_mtu(t.link));
+            tunnel.mtu = given.unwrap_or(tunnel.mtu);
+        }
         for change in plan(&desired, &observed) {
-            // What is being made or removed at this moment is its maker's business.
-            if matches!(
-                change,
-                Change::AddAddress(_)
-                    | Change::AddUnreachable(_)
-                    | Change::AddRule(_)
-                    | Change::UpdateTunnel(..)
-            ) {
-                warn!(?change, "somebody changed the kernel, putting it back");
-                dataplane.apply(&change).await?;
+            let Some(label) = restored(&change) else { continue };
+            tally.add(label);
+            warn!(?change, "somebody changed the kernel, putting it back");
+            if let Err(error) = dataplane.apply(&change).await {
+                warn!(%error, "the kernel could not be put back in order");
             }
         }
         Ok(observed)
@@ -103,7 +127,7 @@ impl OwnGround {
             RouteTarget::Via(hop) => links.contains(&hop.link),
             RouteTarget::Unreachable => true,
         });
-        Adopted { tunnels, routes }
+        Adopted { tunnels, routes, unguarded: None }
     }
 
     fn desired(&self, observed: &Observed, adopted: &Adopted) -> Desired {
@@ -121,6 +145,7 @@ impl OwnGround {
             routes: adopted.routes.clone(),
             unreachable: self.unreachable.clone(),
             rules: self.uplinks.rules(),
+            guards: Some(self.guards.clone()),
         }
     }
 
@@ -144,6 +169,17 @@ impl OwnGround {
                 peers: wireguard.peers.iter().map(|(key, peer)| (*key, keep(peer))).collect(),
             },
         })
+    }
+}
+
+/// What a change puts back, for the counters. What is being made or removed at this moment is its maker's business.
+fn restored(change: &Change) -> Option<&'static str> {
+    match change {
+        Change::AddAddress(_) => Some("addresses_restored"),
+        Change::AddUnreachable(_) => Some("unreachable_restored"),
+        Change::AddRule(_) => Some("rules_restored"),
+        Change::UpdateTunnel(..) => Some("tunnels_restored"),
+        _ => None,
     }
 }
 

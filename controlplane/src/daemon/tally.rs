@@ -34,8 +34,13 @@ impl Tally {
 
     /// Counts an event.
     pub(super) fn add(&self, label: &'static str) {
+        self.add_many(label, 1);
+    }
+
+    /// Counts so many.
+    pub(super) fn add_many(&self, label: &'static str, number: usize) {
         let mut values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
-        *values.entry(label).or_default() += 1;
+        *values.entry(label).or_default() += u64::try_from(number).unwrap_or(u64::MAX);
     }
 
     /// Counts a refusal, and says whether it may be told in a line.

@@ -55,6 +55,9 @@ impl fmt::Display for Lane {
 impl Tunnels {
     /// Dials what is missing of the lanes to nodes that have accepted one already.
     pub(super) fn widen(&mut self) {
+        if self.params.uplinks.is_first() {
+            return;
+        }
         while self.links.dials.len() < MAX_DIALS && self.has_ports_to_spare() {
             let due = |(lane, until): (Lane, Instant)| (until <= self.now).then_some(lane);
             let Some(lane) = self.missing_lanes().find_map(due) else { return };
@@ -66,7 +69,8 @@ impl Tunnels {
 
     /// When the wait for a missing lane is over.
     pub(super) fn widen_deadline(&self) -> Option<Instant> {
-        if self.links.dials.len() >= MAX_DIALS || !self.has_ports_to_spare() {
+        let may_dial = !self.params.uplinks.is_first() && self.links.dials.len() < MAX_DIALS;
+        if !may_dial || !self.has_ports_to_spare() {
             return None;
         }
         self.missing_lanes().map(|(_, until)| until).filter(|until| *until > self.now).min()
@@ -145,10 +149,7 @@ impl Tunnels {
     /// Lanes that should exist and do not, and until when they are left alone.
     fn missing_lanes(&self) -> impl Iterator<Item = (Lane, Instant)> {
         let dialled = self.links.tunnels.iter().filter(|(_, tunnel)| tunnel.role == Role::Dialled);
-        let nodes: BTreeSet<RouterId> = match self.params.uplinks {
-            UplinkNumber::FIRST => BTreeSet::new(),
-            _ => dialled.map(|(lane, _)| lane.node).collect(),
-        };
+        let nodes: BTreeSet<RouterId> = dialled.map(|(lane, _)| lane.node).collect();
         let lanes =
             move |node| self.params.uplinks.up_to_this().map(move |uplink| Lane { node, uplink });
         let missing = |lane: &Lane| {

@@ -5,11 +5,12 @@ use std::fs::OpenOptions;
 use super::Dataplane;
 use crate::error::Error;
 use crate::forwarding::ipv6_is_enabled;
+use crate::guards::GuardTable;
 use crate::model::{IfName, NAME_PREFIX};
 use crate::netlink::link::{self, Kind};
-use crate::netlink::monitor::{self, Events, Removing};
+use crate::netlink::monitor::{self, Events, Ours};
 use crate::netlink::route::Table;
-use crate::netlink::{Netlink, link::links};
+use crate::netlink::{Netlink, link::links, notices};
 use crate::options::{Backend, Choice, Options};
 use crate::tunnel::Tunnels;
 use crate::userspace::Helper;
@@ -33,11 +34,13 @@ pub(super) async fn open(options: Options) -> Result<(Dataplane, Events), Error>
             .map_err(Error::NoTunDevice)?;
     }
     let table = Table { table: options.table, protocol: options.protocol };
-    let removing = Removing::default();
-    monitor::start(&netlink, table, removing.clone(), sender).await?;
-    let tunnels = Tunnels::new(netlink.clone(), backend, helper, removing);
+    let ours = Ours::default();
+    let guards = GuardTable::open();
+    monitor::start(&netlink, table, ours.clone(), sender.clone()).await?;
+    notices::start(&netlink, (options.protocol, guards.port()), sender)?;
+    let tunnels = Tunnels::new(netlink.clone(), backend, helper, ours);
     let address_interface = options.address_interface;
-    Ok((Dataplane { netlink, table, address_interface, tunnels }, events))
+    Ok((Dataplane { netlink, table, address_interface, tunnels, guards }, events))
 }
 
 /// Whether the thread has CAP_NET_ADMIN.

@@ -7,7 +7,7 @@ use sixwire_proto::keys::{PresharedKey, WgPrivateKey, WgPublicKey};
 use sixwire_proto::link::LinkId;
 use sixwire_proto::prefix::Prefix;
 
-use super::{IfName, Mark, RouteKey, RouteTarget, Rule};
+use super::{IfName, Mark, ObservedGuards, RouteKey, RouteTarget, Rule};
 
 /// All that bears our mark.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub struct Observed {
     pub unreachable: BTreeSet<Prefix>,
     /// Our policy rules.
     pub rules: BTreeSet<Rule>,
+    /// Our nftables table.
+    pub guards: ObservedGuards,
 }
 
 /// An interface of ours.

@@ -3,9 +3,12 @@
 
 use std::io;
 
+use nix::sys::socket::{setsockopt, sockopt};
 use rtnetlink::packet_core::Emitable;
-use rtnetlink::sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+use rtnetlink::sys::{Socket, SocketAddr};
 use socket2::SockRef;
+
+use super::notices::Notice;
 
 /// Requests to be sent together, in order.
 #[derive(Debug, Default)]
@@ -26,6 +29,7 @@ pub(crate) struct BatchSocket {
 struct Answer<'a> {
     kind: u16,
     sequence: u32,
+    port: u32,
     body: &'a [u8],
 }
 
@@ -49,17 +53,17 @@ impl Batch {
         self.starts.len()
     }
 
-    /// Numbers the requests from `first`, and has the last one acknowledged.
-    fn seal(&mut self, first: u32) {
+    /// Numbers the requests from `first`, and has the one at this position acknowledged.
+    fn seal(&mut self, first: u32, acknowledged: usize) {
         let starts = std::mem::take(&mut self.starts);
         for (start, number) in starts.iter().zip(0_u32..) {
             self.put(start + 8, &first.wrapping_add(number).to_ne_bytes());
         }
-        if let Some(last) = starts.last()
-            && let Some([low, high]) = self.bytes.get(last + 6..last + 8)
+        if let Some(start) = starts.get(acknowledged)
+            && let Some([low, high]) = self.bytes.get(start + 6..start + 8)
         {
             let flags = u16::from_ne_bytes([*low, *high]) | NLM_F_ACK;
-            self.put(last + 6, &flags.to_ne_bytes());
+            self.put(start + 6, &flags.to_ne_bytes());
         }
         self.starts = starts;
     }
@@ -72,15 +76,16 @@ impl Batch {
 }
 
 impl BatchSocket {
-    /// Opens a socket in the network namespace of the calling thread.
-    pub(crate) fn open() -> io::Result<Self> {
-        let mut socket = Socket::new(NETLINK_ROUTE)?;
+    /// Opens a socket of a netlink family in the network namespace of the calling thread.
+    pub(crate) fn open(family: isize) -> io::Result<Self> {
+        let mut socket = Socket::new(family)?;
         let port = socket.bind_auto()?.port_number();
         socket.set_non_blocking(true)?;
         // A refusal carries its number, not the request again, so that those of a whole batch find room.
         socket.set_cap_ack(true)?;
         // Without the privilege for more, the default has to do, and does.
-        let _ = SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER);
+        let _ = SockRef::from(&socket).set_recv_buffer_size(BUFFER);
+        let _ = setsockopt(&socket, sockopt::SndBufForce, &BUFFER);
         Ok(Self { socket, port, sequence: 0 })
     }
 
@@ -93,11 +98,34 @@ impl BatchSocket {
     ///
     /// # Errors
     /// When the kernel does not answer: nothing is known of the whole batch then.
-    pub(crate) fn send(&mut self, mut batch: Batch) -> io::Result<Vec<(usize, io::Error)>> {
+    pub(crate) fn send(&mut self, batch: Batch) -> io::Result<Vec<(usize, io::Error)>> {
+        match batch.len().checked_sub(1) {
+            Some(last) => self.exchange(batch, last, |position| position == last),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Sends requests of which all are done or none, between two that frame them.
+    ///
+    /// # Errors
+    /// Why nothing was done.
+    pub(crate) fn commit(&mut self, batch: Batch) -> io::Result<()> {
+        // The frame has an answer only when that is the last one.
+        let Some(last) = batch.len().checked_sub(2) else { return Ok(()) };
+        let refused = self.exchange(batch, last, |position| position == last || position == 0)?;
+        refused.into_iter().next().map_or(Ok(()), |(_, error)| Err(error))
+    }
+
+    /// What the kernel refused, until the request at `acknowledged` is acknowledged or a refusal `ends` it.
+    fn exchange(
+        &mut self,
+        mut batch: Batch,
+        acknowledged: usize,
+        ends: impl Fn(usize) -> bool,
+    ) -> io::Result<Vec<(usize, io::Error)>> {
         let mut refused = Vec::new();
-        let Some(last) = batch.len().checked_sub(1) else { return Ok(refused) };
         let first = self.sequence.wrapping_add(1);
-        batch.seal(first);
+        batch.seal(first, acknowledged);
         self.sequence = self.sequence.wrapping_add(u32::try_from(batch.len()).unwrap_or(u32::MAX));
         self.socket.send_to(&batch.bytes, &SocketAddr::new(0, 0), 0)?;
         let mut buffer = Vec::with_capacity(ANSWER);
@@ -105,15 +133,16 @@ impl BatchSocket {
             self.receive(&mut buffer)?;
             for answer in answers(&buffer) {
                 let position = answer.sequence.wrapping_sub(first) as usize;
-                if answer.kind == NLMSG_ERROR && position <= last {
-                    match error(answer.body) {
-                        Some(error) => refused.push((position, error)),
-                        None if position == last => return Ok(refused),
-                        None => {}
-                    }
-                    if refused.last().is_some_and(|(position, _)| *position == last) {
-                        return Ok(refused);
-                    }
+                if answer.kind != NLMSG_ERROR || position > acknowledged {
+                    continue;
+                }
+                match error(answer.body) {
+                    Some(error) => refused.push((position, error)),
+                    None if position == acknowledged => return Ok(refused),
+                    None => {}
+                }
+                if refused.last().is_some_and(|(position, _)| ends(*position)) {
+                    return Ok(refused);
                 }
             }
         }
@@ -127,7 +156,7 @@ impl BatchSocket {
         let mut batch = Batch::default();
         batch.add(kind, NLM_F_DUMP, body);
         self.sequence = self.sequence.wrapping_add(1);
-        batch.seal(self.sequence);
+        batch.seal(self.sequence, 0);
         self.socket.send_to(&batch.bytes, &SocketAddr::new(0, 0), 0)?;
         let (mut objects, mut buffer) = (Vec::new(), Vec::with_capacity(ANSWER));
         loop {
@@ -162,9 +191,15 @@ fn answers(bytes: &[u8]) -> impl Iterator<Item = Answer<'_>> {
         Some(Answer {
             kind: u16::from_ne_bytes(*message.get(4..)?.first_chunk()?),
             sequence: u32::from_ne_bytes(*message.get(8..)?.first_chunk()?),
+            port: u32::from_ne_bytes(*message.get(12..)?.first_chunk()?),
             body: message.get(HEADER..)?,
         })
     })
+}
+
+/// The messages of a datagram of events.
+pub(crate) fn messages(bytes: &[u8]) -> impl Iterator<Item = Notice<'_>> {
+    answers(bytes).map(|Answer { kind, port, body, .. }| Notice { kind, port, body })
 }
 
 /// What an `NLMSG_ERROR` says; zero is an acknowledgement.
@@ -175,7 +210,7 @@ fn error(body: &[u8]) -> Option<io::Error> {
 
 /// Requests in a batch. Their refusals, 768 octets of buffer each, fit half the default (208 KiB).
 pub(crate) const MOST: usize = 128;
-const RECEIVE_BUFFER: usize = 1 << 20;
+const BUFFER: usize = 1 << 20;
 /// `linux/netlink.h`: header, flags and kinds.
 const HEADER: usize = 16;
 const NLM_F_REQUEST: u16 = 0x1;
@@ -207,7 +242,7 @@ mod tests {
         let mut batch = Batch::default();
         batch.add(24, NLM_F_CREATE, &Body);
         batch.add(25, 0, &Body);
-        batch.seal(u32::MAX);
+        batch.seal(u32::MAX, 1);
         let read: Vec<_> = answers(&batch.bytes).map(|a| (a.kind, a.sequence, a.body)).collect();
         assert_eq!(read, [(24, u32::MAX, &[7; 5][..]), (25, 0, &[7; 5][..])]);
         assert_eq!(batch.bytes.len(), 48);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
@@ -22,9 +22,8 @@ use super::Netlink;
 use super::address::Address;
 use super::link::{Link, LinkState, links};
 use super::route::{OwnRoute, RTM_DELROUTE, RTM_NEWROUTE, Table};
-use super::rule;
 use crate::error::Error;
-use crate::model::{Family, IfName, RouteKey, Rule};
+use crate::model::{Family, IfName, RouteKey};
 
 /// Something that happened. An event says where to look again; one too many does no harm.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +49,13 @@ pub enum KernelEvent {
         /// The name it had.
         name: IfName,
     },
+    /// A tunnel has another MTU than it was given.
+    MtuChanged {
+        /// Its index.
+        link: LinkId,
+        /// Its name.
+        name: IfName,
+    },
     /// An interface has a new address: an uplink perhaps.
     AddressAdded {
         /// The interface.
@@ -68,8 +74,14 @@ pub enum KernelEvent {
     RouteGone(RouteKey),
     /// Somebody else removed an unreachable route of ours.
     UnreachableGone(Prefix),
-    /// A policy rule of ours was removed.
-    RuleGone(Rule),
+    /// Somebody else removed a policy rule of ours.
+    RuleGone,
+    /// Somebody else, or the kernel, removed a next-hop object of ours, and all routes that name it.
+    ObjectGone(u32),
+    /// Somebody else changed our nftables table, or one of its name.
+    GuardsChanged,
+    /// The kernel forwards packets of a family no more, all or those of one interface.
+    ForwardingOff(Family),
     /// The embedded WireGuard helper died, and its interfaces with it.
     HelperGone,
     /// Events were lost: observe everything anew.
@@ -107,6 +119,41 @@ impl Removing {
     }
 }
 
+/// The MTU that each tunnel was given: another one is news.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Mtus(Arc<Mutex<BTreeMap<LinkId, u32>>>);
+
+impl Mtus {
+    /// It is given this one.
+    pub(crate) fn give(&self, link: LinkId, mtu: u32) {
+        self.all().insert(link, mtu);
+    }
+
+    /// It was found with this one; what it was given counts more.
+    pub(crate) fn adopt(&self, link: LinkId, mtu: u32) {
+        self.all().entry(link).or_insert(mtu);
+    }
+
+    pub(crate) fn of(&self, link: LinkId) -> Option<u32> {
+        self.all().get(&link).copied()
+    }
+
+    fn forget(&self, link: LinkId) {
+        self.all().remove(&link);
+    }
+
+    fn all(&self) -> MutexGuard<'_, BTreeMap<LinkId, u32>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What is known of our own tunnels.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ours {
+    pub(crate) removing: Removing,
+    pub(crate) mtus: Mtus,
+}
+
 /// Makes the channel that all events go through.
 pub(crate) fn channel() -> (mpsc::Sender<KernelEvent>, Events) {
     let (sender, receiver) = mpsc::channel(QUEUE);
@@ -117,15 +164,15 @@ pub(crate) fn channel() -> (mpsc::Sender<KernelEvent>, Events) {
 pub(crate) async fn start(
     requests: &Netlink,
     table: Table,
-    removing: Removing,
+    ours: Ours,
     events: mpsc::Sender<KernelEvent>,
 ) -> Result<(), Error> {
     let news = RouteNews::RemovedByOthers { of: table.protocol, not_by: requests.ports() };
     let mut subscription = Subscription::open(news)?;
     let known = links(requests).await?.into_iter().map(|l| (l.id, (l.name, l.state))).collect();
-    let mut watcher = Watcher { table, removing, known };
+    let mut watcher = Watcher { table, ours, known };
     let listener = events.clone();
-    let mut outbox = Outbox { events, lost: false };
+    let mut outbox = Outbox::new(events);
     tokio::spawn(async move {
         loop {
             tokio::select! {
@@ -223,13 +270,17 @@ impl Subscription {
     }
 }
 
-struct Outbox {
+pub(super) struct Outbox {
     events: mpsc::Sender<KernelEvent>,
-    lost: bool,
+    pub(super) lost: bool,
 }
 
 impl Outbox {
-    fn put(&mut self, event: Option<KernelEvent>) {
+    pub(super) fn new(events: mpsc::Sender<KernelEvent>) -> Self {
+        Self { events, lost: false }
+    }
+
+    pub(super) fn put(&mut self, event: Option<KernelEvent>) {
         let Some(event) = event else { return };
         if self.lost || self.events.try_send(event).is_err() {
             self.lost = true;
@@ -237,7 +288,7 @@ impl Outbox {
     }
 
     /// Waits for room, then says that events were lost.
-    async fn tell_loss(&mut self) {
+    pub(super) async fn tell_loss(&mut self) {
         if self.events.send(KernelEvent::Overrun).await.is_ok() {
             self.lost = false;
         }
@@ -246,7 +297,7 @@ impl Outbox {
 
 struct Watcher {
     table: Table,
-    removing: Removing,
+    ours: Ours,
     known: BTreeMap<LinkId, (IfName, LinkState)>,
 }
 
@@ -262,16 +313,8 @@ impl Watcher {
             }
             NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelAddress(message)) => {
                 let Address { link, address, .. } = Address::from_message(message)?;
-                let expected = self.removing.contains(link);
+                let expected = self.ours.removing.contains(link);
                 (!expected).then_some(KernelEvent::AddressGone { link, address })
-            }
-            NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelRule(message)) => {
-                let family = match message.header.family {
-                    AddressFamily::Inet => Family::V4,
-                    AddressFamily::Inet6 => Family::V6,
-                    _ => return None,
-                };
-                rule::own(message, family, self.table.protocol).map(KernelEvent::RuleGone)
             }
             NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelRoute(message)) => {
                 Some(match self.table.own(message)? {
@@ -285,14 +328,17 @@ impl Watcher {
 
     /// The kernel tells a link anew for every attribute that changes; only its state matters here.
     fn changed(&mut self, message: &LinkMessage) -> Option<KernelEvent> {
-        let Link { id: link, name, state, .. } = Link::from_message(message)?;
+        let Link { id: link, name, state, mtu, .. } = Link::from_message(message)?;
         let before = self.known.insert(link, (name.clone(), state));
         let was_up = before.is_some_and(|(_, state)| state == LinkState::Up);
         let is_up = state == LinkState::Up;
         match (was_up, is_up) {
             (false, true) => Some(KernelEvent::LinkUp { link, name }),
-            (true, false) if !self.removing.contains(link) => {
+            (true, false) if !self.ours.removing.contains(link) => {
                 Some(KernelEvent::LinkDown { link, name })
+            }
+            _ if self.ours.mtus.of(link).is_some_and(|given| given != mtu) => {
+                Some(KernelEvent::MtuChanged { link, name })
             }
             _ => None,
         }
@@ -305,7 +351,8 @@ impl Watcher {
         }
         let link = LinkId(message.header.index);
         let (name, _) = self.known.remove(&link)?;
-        (!self.removing.forget(link)).then_some(KernelEvent::LinkGone { link, name })
+        self.ours.mtus.forget(link);
+        (!self.ours.removing.forget(link)).then_some(KernelEvent::LinkGone { link, name })
     }
 }
 
@@ -345,9 +392,9 @@ mod tests {
     #[test]
     fn a_link_is_told_when_its_state_changes_and_once() {
         let table = Table { table: 254, protocol: 42 };
-        let removing = Removing::default();
-        let known = BTreeMap::new();
-        let mut watcher = Watcher { table, removing: removing.clone(), known };
+        let ours = Ours::default();
+        let removing = ours.removing.clone();
+        let mut watcher = Watcher { table, ours, known: BTreeMap::new() };
         let (id, name): (_, IfName) = (LinkId(7), "eth0".parse().unwrap());
         let up = || RouteNetlinkMessage::NewLink(link(LinkFlags::Up | LinkFlags::LowerUp));
         let down = || RouteNetlinkMessage::NewLink(link(LinkFlags::Up));

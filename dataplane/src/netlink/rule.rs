@@ -48,8 +48,7 @@ fn request(netlink: &Netlink, rule: Rule, protocol: u8) -> RuleAddRequest {
     request
 }
 
-/// The rule of a message, if it has our protocol number.
-pub(super) fn own(message: &RuleMessage, family: Family, protocol: u8) -> Option<Rule> {
+fn own(message: &RuleMessage, family: Family, protocol: u8) -> Option<Rule> {
     let mut rule = Rule { family, priority: 0, fwmark: 0, table: u32::from(message.header.table) };
     let mut ours = false;
     for attribute in &message.attributes {

@@ -15,7 +15,8 @@ use sixwire_proto::uplink::UplinkNumber;
 
 use super::*;
 use crate::model::{
-    Family, IfName, Mark, NextHop, ObservedPeer, Role, RouteKey, RouteTarget, Rule,
+    Family, GuardedNetwork, IfName, Mark, NextHop, ObservedPeer, Role, RouteKey, RouteTarget, Rule,
+    Sources,
 };
 
 /// What the kernel would make of a change.
@@ -36,6 +37,13 @@ fn apply(state: &mut Observed, change: &Change) {
             state.routes.insert(key, Some(target));
         }
         Change::Route(RouteChange::Remove(key)) => drop(state.routes.remove(&key).unwrap()),
+        // A table of somebody else is refused.
+        Change::Guard(_) if state.guards == ObservedGuards::Foreign => {}
+        Change::Guard(guards) => state.guards = ObservedGuards::Intact(guards),
+        Change::Unguard => {
+            assert_ne!(state.guards, ObservedGuards::Foreign);
+            state.guards = ObservedGuards::Absent;
+        }
     }
 }
 
@@ -211,6 +219,31 @@ fn rules() -> impl Strategy<Value = BTreeSet<Rule>> {
     btree_set(rule, 0..3)
 }
 
+fn guarded() -> impl Strategy<Value = GuardedNetwork> {
+    let links = btree_set((0..2u8).prop_map(|n| format!("eth{n}").parse().unwrap()), 0..2);
+    (prefixes(), btree_set(prefixes(), 0..2), links)
+        .prop_map(|(network, own, links)| GuardedNetwork::new(network, own, links))
+}
+
+fn sources() -> impl Strategy<Value = Sources> {
+    prop_oneof![
+        Just(Sources::Any),
+        btree_set(prefixes(), 0..3).prop_map(|only| Sources::of(only.iter()))
+    ]
+}
+
+fn observed_guards() -> impl Strategy<Value = ObservedGuards> {
+    let tunnels = btree_map(names(), sources(), 0..3);
+    let intact = (guarded(), tunnels, btree_set(1..4u16, 0..3))
+        .prop_map(|(ground, tunnels, ports)| Guards { ground, tunnels, ports });
+    prop_oneof![
+        Just(ObservedGuards::Absent),
+        Just(ObservedGuards::Foreign),
+        Just(ObservedGuards::Broken),
+        intact.prop_map(ObservedGuards::Intact),
+    ]
+}
+
 fn desired() -> impl Strategy<Value = Desired> {
     (
         btree_map(names(), tunnels(), 0..3),
@@ -218,13 +251,15 @@ fn desired() -> impl Strategy<Value = Desired> {
         btree_map(route_keys(), targets(), 0..5),
         btree_set(prefixes(), 0..3),
         rules(),
+        option::of(guarded()),
     )
-        .prop_map(|(tunnels, addresses, routes, unreachable, rules)| Desired {
+        .prop_map(|(tunnels, addresses, routes, unreachable, rules, guards)| Desired {
             tunnels,
             addresses,
             routes,
             unreachable,
             rules,
+            guards,
         })
 }
 
@@ -236,10 +271,11 @@ fn observed() -> impl Strategy<Value = Observed> {
         btree_map(route_keys(), option::of(targets()), 0..5),
         btree_set(prefixes(), 0..3),
         rules(),
+        observed_guards(),
     )
-        .prop_map(|(mut tunnels, foreign, addresses, routes, unreachable, rules)| {
+        .prop_map(|(mut tunnels, foreign, addresses, routes, unreachable, rules, guards)| {
             tunnels.retain(|name, _| !foreign.contains(name));
-            Observed { tunnels, foreign, addresses, routes, unreachable, rules }
+            Observed { tunnels, foreign, addresses, routes, unreachable, rules, guards }
         })
 }
 
@@ -282,11 +318,52 @@ proptest! {
             }
         }
         prop_assert!(state.tunnels.keys().all(|name| want.tunnels.contains_key(name)));
+        let guards = match (&have.guards, desired_guards(&want)) {
+            (ObservedGuards::Foreign, _) => ObservedGuards::Foreign,
+            (_, Some(guards)) => ObservedGuards::Intact(guards),
+            (_, None) => ObservedGuards::Absent,
+        };
+        prop_assert_eq!(&state.guards, &guards);
         // What remains is only what the kernel refuses.
         for change in plan(&want, &state) {
-            let refused =
-                matches!(&change, Change::CreateTunnel(name, _) if have.foreign.contains(name));
+            let refused = match &change {
+                Change::CreateTunnel(name, _) => have.foreign.contains(name),
+                Change::Guard(_) => have.guards == ObservedGuards::Foreign,
+                _ => false,
+            };
             prop_assert!(refused, "{:?}", change);
+        }
+    }
+
+    #[test]
+    fn guards_let_in_what_a_tunnel_brings_as_long_as_it_is_there(
+        want in desired(), have in observed()
+    ) {
+        let guarded = |state: &Observed, name: &IfName| match &state.guards {
+            ObservedGuards::Intact(guards) => guards.tunnels.contains_key(name),
+            _ => false,
+        };
+        let mut state = have.clone();
+        // Those that were let in at the start, and those that are made under guard.
+        let mut let_in: BTreeSet<IfName> =
+            have.tunnels.keys().filter(|name| guarded(&have, name)).cloned().collect();
+        for change in plan(&want, &have) {
+            apply(&mut state, &change);
+            if let Change::CreateTunnel(name, _) = &change
+                && want.guards.is_some()
+                && have.guards != ObservedGuards::Foreign
+            {
+                let_in.insert(name.clone());
+            }
+            let there = let_in.iter().filter(|name| state.tunnels.contains_key(*name));
+            prop_assert!(
+                change == Change::Unguard || { there }.all(|name| guarded(&state, name)),
+                "{:?}", change
+            );
+            if change == Change::Unguard {
+                prop_assert!(state.tunnels.is_empty() || want.guards.is_none());
+                let_in.clear();
+            }
         }
     }
 }

@@ -94,18 +94,23 @@ impl Groups {
     }
 
     /// Compares with what the kernel has; gives the neighbours whose groups are not what they should be.
-    fn differing(&mut self, found: &Listing) -> BTreeSet<IpAddr> {
-        let hop_of: BTreeMap<ObjectId, Hop> =
-            self.members.iter().map(|(hop, id)| (*id, *hop)).collect();
-        let differs = |(id, members): (&ObjectId, &Members)| {
-            // One that is gone as a whole took its routes with it, which is told.
-            found.groups.get(id).is_some_and(|present| present != members)
+    fn differing(&mut self, found: &Listing) -> Vec<IpAddr> {
+        // One that is gone as a whole took its routes with it, which is told.
+        let differs = |(id, members): &(&ObjectId, &Members)| {
+            found.groups.get(id).is_some_and(|present| present != *members)
         };
-        let groups = self.groups.iter().filter(|one| differs(*one));
-        let members = groups.flat_map(|(_, members)| members.keys());
-        let gateways = members.filter_map(|id| Some(hop_of.get(id)?.gateway)).collect();
+        let stale = self.groups.iter().filter(differs).flat_map(|(_, members)| members.keys());
+        let stale: BTreeSet<ObjectId> = stale.copied().collect();
+        let bad = |hop: Hop| {
+            let member = self.members.get(&hop);
+            member.is_none_or(|id| stale.contains(id) || !found.hops.contains_key(id))
+        };
+        let differing = self.bundles.iter().filter(|(gateway, bundle)| {
+            working(&bundle.shares).any(|(link, _)| bad(Hop { link, gateway: **gateway }))
+        });
+        let differing = differing.map(|(gateway, _)| *gateway).collect();
         self.members.retain(|_, id| found.hops.contains_key(id));
-        gateways
+        differing
     }
 }
 
@@ -236,9 +241,12 @@ impl RouteWriter {
         let shares = self.groups.shares(to).cloned().unwrap_or(alone);
         let mut members = Members::new();
         for (link, weight) in working(&shares) {
-            members.insert(self.member(Hop { link, gateway: to.gateway })?, weight);
+            // A link that is down has no place in a group. It gets one when the groups are looked at again.
+            if let Some(member) = self.member(Hop { link, gateway: to.gateway }) {
+                members.insert(member, weight);
+            }
         }
-        Some(members)
+        (!members.is_empty()).then_some(members)
     }
 
     fn member(&mut self, hop: Hop) -> Option<ObjectId> {

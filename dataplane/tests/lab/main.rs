@@ -9,6 +9,8 @@ mod embedded;
 mod events;
 mod forwarding;
 mod groups;
+mod guards;
+mod lacking;
 mod node;
 mod ownership;
 mod routes;

@@ -55,6 +55,42 @@ pub(crate) fn write(node: &Node, mut writer: RouteWriter, wanted: Wanted) -> Rou
     })
 }
 
+#[test]
+fn without_next_hop_objects_routes_are_written_all_the_same() {
+    let a = Node::start(130);
+    let (data, _) = a.open();
+    let (link, other) = (wire(&a, "d0"), wire(&a, "d1"));
+    let (writer, _) = writer(&a, &data);
+    a.sh("ip link set lo up");
+    // All numbers that it tries are taken: there is no object for it, as in a kernel that has none.
+    let batch = a.run_dir().join("nexthops");
+    let first = ports(&a).into_iter().map(|port| 0x7000_0000 | (port & 0xf_ffff) << 8);
+    let taken = first.flat_map(|first| (1..=1000).map(move |number| first + number));
+    let lines: String = taken.map(|id| format!("nexthop replace id {id} blackhole\n")).collect();
+    std::fs::write(&batch, lines).unwrap();
+    a.sh(&format!("ip -6 -batch {}", batch.display()));
+    let keys = keys(5);
+    let writer = write(&a, writer, all(&keys, Some(via(link, "fe80::1"))));
+    assert_eq!((count(&a, "via fe80::1 dev d0"), count(&a, "nhid")), (5, 0));
+    let writer = write(&a, writer, all(&keys, Some(via(other, "fe80::2"))));
+    assert_eq!((count(&a, "via fe80::2 dev d1"), count(&a, "nhid")), (5, 0));
+    write(&a, writer, all(&keys, None));
+    assert_eq!(count(&a, ""), 0);
+}
+
+/// The ports of the netlink sockets of a node.
+fn ports(node: &Node) -> Vec<u32> {
+    let sockets = node.run(|| async { std::fs::read_to_string("/proc/thread-self/net/netlink") });
+    let row = |line: &str| {
+        let mut words = line.split_whitespace().skip(1);
+        let (family, port) = (words.next()?, words.next()?);
+        (family == "0").then(|| port.parse().ok())?
+    };
+    let ports: Vec<u32> = sockets.unwrap().lines().filter_map(row).filter(|p| *p != 0).collect();
+    assert!(!ports.is_empty());
+    ports
+}
+
 /// How many of our routes hold this text.
 pub(crate) fn count(node: &Node, text: &str) -> usize {
     let shown = node.sh("ip -6 route show proto 42") + &node.sh("ip -4 route show proto 42");

@@ -38,6 +38,7 @@ fn measure(name: &str, speaker: Speaker) -> Result<Vec<Figure>> {
         grid((speaker, timers), title, &mut note)?;
     }
     note("line of 10: repair after a silent break", "s", repair(speaker)?);
+    note("ring of 8: from the loss of the last feasible route", "s", starve(speaker)?);
     Ok(figures)
 }
 
@@ -119,6 +120,29 @@ fn repair(speaker: Speaker) -> Result<Option<f64>> {
     Ok(answer.map(|at| (at - healed).as_secs_f64()))
 }
 
+/// Takes down a link, which both ends see, while one pings the other: seconds without answer. All on the way
+/// round had their routes by that link, so none of those that are left is feasible: only the origin can
+/// help, seven hops away.
+fn starve(speaker: Speaker) -> Result<Option<f64>> {
+    let mut lab = Lab::new()?;
+    let mesh = Mesh::ring(&mut lab, 8)?;
+    let before = mesh.routes()?;
+    let _running = mesh.start(speaker, Timers::Default)?;
+    if all_pairs(&mesh, &before, now())?.is_none() {
+        return Ok(None);
+    }
+    pause(SETTLE);
+    let pinger = Pinger::start(&[mesh.flow(1, 0)], CLOSE_INTERVAL)?;
+    if !flows(&pinger, Duration::ZERO) {
+        return Ok(None);
+    }
+    let down = now();
+    mesh.routers[1].ip("link set to0 down\n")?;
+    let healed = flows(&pinger, down);
+    let gap = pinger.stop().remove(0).since(down).longest_gap();
+    Ok(healed.then_some(gap.as_secs_f64()))
+}
+
 /// Waits until a second's worth of pings sent after `from` was answered one after the other.
 fn flows(pinger: &Pinger, from: Duration) -> bool {
     wait_for("pings to flow", PATIENCE, || {
@@ -133,6 +157,8 @@ fn flows(pinger: &Pinger, from: Duration) -> bool {
 const SIDE: usize = 5;
 /// Twenty a second.
 const PING_INTERVAL: Duration = Duration::from_millis(50);
+/// Where the gap is one of milliseconds.
+const CLOSE_INTERVAL: Duration = Duration::from_millis(2);
 /// The longest any part may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Until histories are full and first updates are over.

@@ -223,6 +223,8 @@ impl Node {
         let namespace = &self.host.namespace;
         run(namespace.command("ip").args(["-6", "route", "flush", "proto", "42"]))?;
         run(namespace.command("ip").args(["-6", "addr", "flush", "dev", "lo", "scope", "global"]))?;
+        // It may not be there.
+        let _ = namespace.nft("delete table inet sixwire");
         for directory in ["sixwire", "wireguard"] {
             let directory = self.run_directory.join(directory);
             std::fs::remove_dir_all(&directory)?;

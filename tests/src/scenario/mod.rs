@@ -2,6 +2,7 @@
 //! virtual machine's kernel WireGuard.
 
 pub mod babel;
+mod drift;
 mod interop;
 mod joining;
 mod refusals;
@@ -18,13 +19,14 @@ use crate::lab::{Health, Lab, Plane};
 use crate::network::{Network, Plan};
 use crate::ping::{Pinger, Record};
 
+pub use drift::{a_storm_of_changes_is_looked_at_once, what_somebody_changes_is_put_back};
 pub use interop::stock_router_carries_our_routes;
 pub use joining::{bad_tokens_change_nothing, cut_off_join_is_repeated};
 pub use refusals::{
     hostile_babel_neighbour_changes_nothing, joins_that_cannot_be_say_what_to_do,
-    noise_on_the_signalling_port_is_ignored, revocation_ends_the_tunnel_of_the_revoked_alone,
-    starts_that_cannot_be_say_what_to_do, states_that_do_not_hold_change_nothing,
-    strangers_are_refused_by_reason,
+    machines_that_lack_something_say_so_and_work, noise_on_the_signalling_port_is_ignored,
+    revocation_ends_the_tunnel_of_the_revoked_alone, starts_that_cannot_be_say_what_to_do,
+    states_that_do_not_hold_change_nothing, strangers_are_refused_by_reason,
 };
 pub use survival::{
     crashed_daemon_loses_no_packet, cut_tunnel_is_routed_around, down_leaves_nothing,

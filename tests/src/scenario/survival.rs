@@ -124,6 +124,8 @@ pub fn down_leaves_nothing(network: &mut Network) -> Result<()> {
     ensure!(!addresses.contains(&address.to_string()), "address left: {addresses}");
     let rules = show(&["-6", "rule", "show"])?;
     ensure!(rules.lines().count() == 2, "rules left: {rules}");
+    let tables = namespace.nft("list tables")?;
+    ensure!(!tables.contains("sixwire"), "nftables left: {tables}");
     let helpers = namespace.processes()?;
     ensure!(helpers.is_empty(), "processes left: {helpers:?}");
     Ok(())

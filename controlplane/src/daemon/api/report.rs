@@ -37,6 +37,9 @@ pub struct StatusReport {
     pub health: Health,
     /// Why it is not healthy, one sentence each; empty if it is.
     pub reasons: Vec<String>,
+    /// What could be better on this machine, and how; one sentence each.
+    #[serde(default)]
+    pub warnings: Vec<String>,
     /// The program.
     pub daemon: DaemonReport,
     /// This node.

@@ -15,6 +15,7 @@ fn status() -> StatusReport {
         schema: Schema,
         health: Health::Degraded,
         reasons: vec!["the registry does not answer".to_owned()],
+        warnings: vec!["nothing is guarded".to_owned()],
         daemon: DaemonReport { version: "0.1.0".to_owned(), uptime_s: 3 },
         node: NodeReport {
             router_id: "0123456789abcdef".parse().unwrap(),
@@ -93,6 +94,7 @@ fn the_shape_of_each_report_is_fixed() {
         "schema": 1,
         "health": "degraded",
         "reasons": ["the registry does not answer"],
+        "warnings": ["nothing is guarded"],
         "daemon": {"version": "0.1.0", "uptime_s": 3},
         "node": {
             "router_id": "0123456789abcdef", "name": "paris", "prefix": "fd00:1:2:3::/64",

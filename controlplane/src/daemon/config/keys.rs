@@ -42,6 +42,16 @@ pub struct Keys {
         value_delimiter = ','
     )]
     pub uplinks: Option<Vec<Uplink>>,
+    /// Set kernel parameters of the whole network namespace, which nobody else uses
+    #[arg(
+        long,
+        env = "SIXWIRE_OWN_NAMESPACE",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    pub own_namespace: Option<bool>,
     /// First contact between nodes.
     #[command(flatten)]
     pub signalling: SignallingKeys,
@@ -172,6 +182,7 @@ impl Keys {
             wireguard: self.wireguard.or(below.wireguard),
             table: self.table.or(below.table),
             address_interface: self.address_interface.or(below.address_interface),
+            own_namespace: self.own_namespace.or(below.own_namespace),
             signalling: self.signalling.or(below.signalling),
             uplinks: self.uplinks.or(below.uplinks),
             tunnels: self.tunnels.or(below.tunnels),

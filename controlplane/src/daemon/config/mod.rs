@@ -37,6 +37,8 @@ pub struct Config {
     pub table: u32,
     /// Interface that holds the node's address.
     pub address_interface: String,
+    /// Whether nobody else uses the network namespace.
+    pub own_namespace: bool,
     /// First contact between nodes.
     pub signalling: Signalling,
     /// How many tunnels, and where.
@@ -147,6 +149,7 @@ impl Config {
             wireguard: keys.wireguard.unwrap_or(Wireguard::Auto),
             table,
             address_interface: name.to_string(),
+            own_namespace: keys.own_namespace.unwrap_or(false),
             signalling: Signalling::check(keys.signalling)?,
             tunnels: Tunnels::check(keys.tunnels),
             uplinks: uplink::check(keys.uplinks.unwrap_or_default())?,

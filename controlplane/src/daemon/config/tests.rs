@@ -26,6 +26,7 @@ fn an_empty_file_gives_the_defaults() {
     assert_eq!(config.state_dir, Path::new("/var/lib/sixwire"));
     assert_eq!(config.run_dir, Path::new("/run/sixwire"));
     assert_eq!((config.table, config.address_interface.as_str()), (254, "lo"));
+    assert!(!config.own_namespace);
     assert_eq!(config.signalling.port, 6326);
     assert_eq!(config.signalling.listen, [IpAddr::V6(Ipv6Addr::UNSPECIFIED)]);
     assert_eq!(config.tunnels.ports.to_string(), "51820-51899");
@@ -38,6 +39,7 @@ run_dir = "/r"
 wireguard = "embedded"
 table = 42
 address_interface = "dummy0"
+own_namespace = true
 
 [signalling]
 listen = ["192.0.2.1", "2001:db8::1"]
@@ -74,7 +76,7 @@ fn every_key_of_the_file_arrives() {
     let config = load(FULL, Keys::default()).unwrap();
     assert_eq!((config.state_dir, config.run_dir), ("/s".into(), "/r".into()));
     assert_eq!((config.wireguard, config.table), (Wireguard::Embedded, 42));
-    assert_eq!(config.address_interface, "dummy0");
+    assert_eq!((config.address_interface.as_str(), config.own_namespace), ("dummy0", true));
     let addresses = ["198.51.100.1:7000", "[2001:db8::2]:443"].map(|text| text.parse().unwrap());
     assert_eq!(config.signalling.addresses, addresses);
     assert_eq!(config.signalling.listen.len(), 2);
@@ -123,6 +125,7 @@ fn every_flag_says_the_same_as_its_key() {
         "--wireguard=embedded",
         "--table=42",
         "--address-interface=dummy0",
+        "--own-namespace",
         "--signalling-listen=192.0.2.1,2001:db8::1",
         "--signalling-port=7000",
         "--signalling-addresses=198.51.100.1",
@@ -169,8 +172,8 @@ fn mistakes_are_named_with_file_line_and_key() {
         (
             "tabel = 3",
             "/node.toml, line 1: tabel: no such key \"tabel\"; did you mean table? (allowed: \
-             state_dir, run_dir, wireguard, table, address_interface, uplink, signalling, tunnels, \
-             babel, log)",
+             state_dir, run_dir, wireguard, table, address_interface, own_namespace, uplink, \
+             signalling, tunnels, babel, log)",
         ),
         (
             "\n[signalling]\nprot = 1",

@@ -165,8 +165,14 @@ impl Links {
                 drift.vanished.insert(key);
             }),
             KernelEvent::Overrun => *asked = Asked { interfaces: true, routes: true },
-            KernelEvent::UnreachableGone(_)
-            | KernelEvent::RuleGone(_)
+            KernelEvent::ObjectGone(id) => self.drift.amend(|drift| {
+                drift.objects.insert(id);
+            }),
+            KernelEvent::MtuChanged { .. }
+            | KernelEvent::UnreachableGone(_)
+            | KernelEvent::RuleGone
+            | KernelEvent::GuardsChanged
+            | KernelEvent::ForwardingOff(_)
             | KernelEvent::HelperGone => {}
         }
     }

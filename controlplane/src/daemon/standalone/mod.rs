@@ -36,6 +36,7 @@ use super::mailbox::Mailbox;
 use super::monotonic::Monotonic;
 use super::recorder::{self, Recorder};
 use super::routing::{Command, News, Outlets, Routing};
+use super::tally::Tally;
 use crate::babel::{Babel, Params};
 pub use announced::Announced;
 use api::Server;
@@ -182,7 +183,8 @@ fn write(
     mail: &KernelMail,
     own: Vec<IpAddr>,
 ) -> (oneshot::Sender<()>, JoinHandle<()>) {
-    let mut writer = KernelRoutes::new(writer, mail.clone(), own, adopted);
+    let mail = (mail.clone(), Arc::new(Tally::new()));
+    let mut writer = KernelRoutes::new(writer, mail, own, adopted);
     let (end, ended) = oneshot::channel();
     let task = tokio::spawn(async move {
         tokio::select! {

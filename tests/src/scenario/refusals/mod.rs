@@ -18,7 +18,10 @@ use crate::lab::{Node, Peer, Route};
 use crate::network::Network;
 
 pub use noise::{hostile_babel_neighbour_changes_nothing, noise_on_the_signalling_port_is_ignored};
-pub use start::{joins_that_cannot_be_say_what_to_do, starts_that_cannot_be_say_what_to_do};
+pub use start::{
+    joins_that_cannot_be_say_what_to_do, machines_that_lack_something_say_so_and_work,
+    starts_that_cannot_be_say_what_to_do,
+};
 pub use states::{
     revocation_ends_the_tunnel_of_the_revoked_alone, states_that_do_not_hold_change_nothing,
 };
@@ -126,7 +129,8 @@ fn status(node: &Node) -> Result<Value> {
         .with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
-fn counters(node: &Node) -> Result<BTreeMap<String, u64>> {
+/// The counters of `status`, by name.
+pub(super) fn counters(node: &Node) -> Result<BTreeMap<String, u64>> {
     let status = status(node)?;
     let counters = status["counters"].as_array().context("a status has counters")?;
     let pair = |one: &Value| Some((one["label"].as_str()?.to_owned(), one["value"].as_u64()?));

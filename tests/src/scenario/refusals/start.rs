@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::clock::wait_for;
 use crate::lab::{Node, Plane, Process, binary, run};
 use crate::network::Network;
 
@@ -37,6 +38,14 @@ pub fn starts_that_cannot_be_say_what_to_do(network: &mut Network) -> Result<()>
     let setpriv: Vec<_> = std::iter::once("setpriv").chain(without).collect();
     fails(node, up(node, &setpriv), (&log, &["CAP_NET_ADMIN"]))?;
 
+    for interface in ["all", "lo"] {
+        let key = format!("net/ipv6/conf/{interface}/disable_ipv6");
+        namespace.sysctl(&[&format!("{key}=1")])?;
+        let way_out = format!("{}=0", key.replace('/', "."));
+        fails(node, up(node, &[]), (&log, &["IPv6 is disabled", &way_out]))?;
+        namespace.sysctl(&[&format!("{key}=0")])?;
+    }
+
     let absent = directory.join("nobody");
     let mut command = node.command(&["up", "--run-dir", "/run/sixwire", "--state-dir"]);
     command.arg(&absent);
@@ -46,6 +55,74 @@ pub fn starts_that_cannot_be_say_what_to_do(network: &mut Network) -> Result<()>
     node.wait_status(Duration::from_secs(20))?;
     refuses(up(node, &[]), (&log, &["sixwire"])).context("a second daemon")
 }
+
+/// What a machine lacks but can do without is named in `status`; the node works.
+///
+/// # Errors
+/// What did not happen.
+pub fn machines_that_lack_something_say_so_and_work(network: &mut Network) -> Result<()> {
+    let log = network.lab.directory().join("lacking.log");
+    let node = network.node(0)?;
+    let namespace = node.host.namespace.clone();
+    node.configure("")?;
+    let deprived = |words: &[&'static str]| -> Vec<&'static str> {
+        ["setpriv"].iter().chain(words).chain(&["--"]).copied().collect()
+    };
+
+    namespace.nft("table inet sixwire { chain theirs { } }")?;
+    says(node, up(node, &[]), (&log, "warnings", &["nft delete table inet sixwire"]))?;
+    let theirs = namespace.nft("list table inet sixwire")?;
+    ensure!(theirs.contains("chain theirs") && !theirs.contains("prerouting"), "{theirs}");
+    namespace.nft("delete table inet sixwire")?;
+
+    let raw = deprived(&["--bounding-set", "-net_raw", "--inh-caps", "-net_raw"]);
+    says(node, up(node, &raw), (&log, "warnings", &["CAP_NET_RAW"]))?;
+
+    namespace.sysctl(&["net/ipv4/nexthop_compat_mode=1"])?;
+    let wanted = "net.ipv4.nexthop_compat_mode=0 net.ipv6.fib_multipath_hash_policy=1";
+    says(node, up(node, &[]), (&log, "warnings", &[wanted, "own_namespace"]))?;
+    node.configure("own_namespace = true\n")?;
+    let quiet = says(node, up(node, &[]), (&log, "warnings", &[]))?;
+    ensure!(quiet == "[]", "{quiet}");
+    let set = run(namespace.command("sysctl").args(["-n", "net.ipv4.nexthop_compat_mode"]))?;
+    ensure!(set == "0\n", "{set}");
+
+    // As in a container: what is right already is no reason to complain.
+    let read_only = ["sh", "-c", READ_ONLY];
+    let status = says(node, up(node, &read_only), (&log, "warnings", &[]))?;
+    ensure!(status == "[]", "{status}");
+    namespace.sysctl(&["net/ipv6/conf/all/forwarding=0", "net/ipv4/nexthop_compat_mode=1"])?;
+    let key = "net.ipv4.nexthop_compat_mode=0";
+    says(node, up(node, &read_only), (&log, "warnings", &[key, "--sysctl"]))?;
+    let key = "net.ipv6.conf.all.forwarding=1";
+    says(node, up(node, &read_only), (&log, "reasons", &[key, "--sysctl"]))?;
+    Ok(())
+}
+
+/// The command runs, and its status has these words in a list of sentences; gives the list. Then it is taken down.
+fn says(
+    node: &mut Node,
+    mut command: Command,
+    (log, list, words): (&Path, &str, &[&str]),
+) -> Result<String> {
+    let mut daemon = Process::start(&mut command, log)?;
+    let said = wait_for(&format!("{words:?}"), Duration::from_secs(20), || {
+        let status = super::status(node).map_err(|error| format!("{error:#}"))?;
+        let said = status[list].to_string();
+        if words.iter().all(|word| said.contains(word)) { Ok(said) } else { Err(said) }
+    })?;
+    run(&mut node.command(&["down", "--run-dir", "/run/sixwire"]))?;
+    ensure!(daemon.wait(Duration::from_secs(20))?.success(), "{}", daemon.last_words());
+    let log = std::fs::read_to_string(log)?;
+    for word in words {
+        ensure!(log.contains(word), "want {word:?} in {log}");
+    }
+    Ok(said)
+}
+
+/// Runs a program that cannot write kernel parameters.
+const READ_ONLY: &str =
+    "mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys && exec \"$0\" \"$@\"";
 
 /// A join that finds no registry or no room on the disk says so, and works once it has both.
 ///
@@ -111,6 +188,8 @@ fn fails(node: &Node, command: Command, (log, words): (&Path, &[&str])) -> Resul
     let mut routes = node.host.namespace.command("ip");
     let routes = run(routes.args(["-6", "route", "show", "proto", "42"]))?;
     ensure!(routes.is_empty(), "{words:?}: left the routes {routes}");
+    let tables = node.host.namespace.nft("list tables")?;
+    ensure!(!tables.contains("sixwire"), "{words:?}: left the table: {tables}");
     let helper = node.host.namespace.processes()?;
     ensure!(helper.is_empty(), "{words:?}: left the processes {helper:?}");
     Ok(())
