@@ -185,6 +185,14 @@ impl<'a> TwoUplinks<'a> {
         namespace.ip(&(lines + &format!("route add ::/0 via {gateway}\n")))?;
         let log = self.network.lab.directory().join("iperf3.log");
         let server = Process::start(neighbour.host.namespace.command("iperf3").args(["-s"]), &log)?;
+        let listening = neighbour.host.namespace.clone();
+        wait_for("iperf3 to listen", PATIENCE, || {
+            let sockets = || std::fs::read_to_string("/proc/thread-self/net/tcp6");
+            match listening.within(sockets) {
+                Ok(Ok(sockets)) if sockets.contains(IPERF3_PORT) => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })?;
         self.host = Some(Behind { namespace, addresses, _server: server });
         let flows = self.flows()?;
         crate::network::wait_answers(&flows, PATIENCE).map(drop)
@@ -223,5 +231,7 @@ fn shape(namespace: &Namespace, interface: &str) -> Result<()> {
     Ok(())
 }
 
+/// 5201, as the kernel lists it.
+const IPERF3_PORT: &str = ":1451 ";
 /// The longest any step may take.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -226,6 +226,19 @@ fn mistakes_are_named_with_file_line_and_key() {
             "line 3: babel.update_interval: shorter than babel.hello_interval",
         ),
         ("[[babel.interface]]\nname = \"a\"\ncost = 0", "line 3: babel.interface.cost: 0 is not"),
+        ("[[babel.interface]]\ncost = 1", "line 1: babel.interface: missing field `name`"),
+        ("[babel]\ninterface = [{name=\"a\"},{name=\"a\"}]", "babel.interface: a is listed twice"),
+        ("[log]\nlevel = ", "/node.toml, line 2: string values must be quoted"),
+        ("table = 1\ntable = 2", "line 2: duplicate key: table = 2"),
+    ] {
+        let error = load(text, Keys::default()).expect_err(text);
+        assert!(error.contains(expected), "{text}\n gave: {error}\n want: {expected}");
+    }
+}
+
+#[test]
+fn uplinks_that_cannot_be_are_named_with_line_and_key() {
+    for (text, expected) in [
         ("[[uplink]]\nname = \"a\"", "line 1: uplink: missing field `table`"),
         ("[[uplink]]\nname = \"a b\"\ntable = 1", "line 2: uplink.name: \"a b\" is no name of"),
         ("[[uplink]]\nname = \"a\"\ntable = 255", "line 3: uplink.table: table 255 is the kernel"),
@@ -242,10 +255,6 @@ fn mistakes_are_named_with_file_line_and_key() {
             "line 1: uplink: a and b both have table 1: each provider needs a table of its own",
         ),
         ("uplink = [\"a\"]", "expected a table, [[uplink]], with a name and a table in it"),
-        ("[[babel.interface]]\ncost = 1", "line 1: babel.interface: missing field `name`"),
-        ("[babel]\ninterface = [{name=\"a\"},{name=\"a\"}]", "babel.interface: a is listed twice"),
-        ("[log]\nlevel = ", "/node.toml, line 2: string values must be quoted"),
-        ("table = 1\ntable = 2", "line 2: duplicate key: table = 2"),
     ] {
         let error = load(text, Keys::default()).expect_err(text);
         assert!(error.contains(expected), "{text}\n gave: {error}\n want: {expected}");

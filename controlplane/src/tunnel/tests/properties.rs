@@ -122,7 +122,7 @@ impl Model {
         let mut params = Params::new(id(SMALL));
         params.counts = Counts { dialled: 4, served: 3, unreached: 2 };
         params.ports = 100..=120;
-        params.uplinks = UplinkNumber::try_from(1 + u8::from(start % 3 > 0)).unwrap();
+        params.uplinks = UplinkNumber::try_from(1 + u8::from(!start.is_multiple_of(3))).unwrap();
         params.preferred = vec![id(3), id(20)];
         params.cache_limit = 10;
         let (now, most) = (Instant(5), params.counts);
