@@ -2,6 +2,7 @@
 
 pub(crate) mod opening;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use sixwire_proto::link::LinkId;
@@ -19,6 +20,7 @@ use crate::netlink::{Netlink, address, link, rule};
 use crate::options::{Backend, Options};
 use crate::router::Router;
 use crate::tunnel::Tunnels;
+use crate::userspace::HelperHealth;
 use crate::wireguard::TunnelStats;
 
 /// The data plane of one network namespace: that of the thread which opened it.
@@ -161,6 +163,20 @@ impl Dataplane {
     /// [`Error::Gone`] when it is not there.
     pub async fn tunnel_stats(&self, name: &IfName) -> Result<TunnelStats, Error> {
         self.tunnels.stats(name).await
+    }
+
+    /// How the embedded WireGuard's process fares; `None` where the kernel's is used.
+    #[must_use]
+    pub fn helper_health(&self) -> Option<HelperHealth> {
+        self.tunnels.helper_health()
+    }
+
+    /// What the embedded WireGuard dropped since its process was started, by reason.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn drops(&self) -> Result<BTreeMap<String, u64>, Error> {
+        self.tunnels.drops().await
     }
 
     /// Waits until the tunnels being removed are gone.

@@ -86,14 +86,14 @@ pub enum Error {
     #[error(
         "the kernel has no nftables ({0}): sources inside the network are not checked at the \
          interfaces, a tunnel could be carried by a tunnel, and conntrack sees what is passed on; \
-         load the modules (`modprobe nf_tables`) or use a kernel with CONFIG_NF_TABLES_INET and \
-         CONFIG_NFT_FIB_INET, and restart"
+         load the modules (`modprobe nf_tables`) or use a kernel with CONFIG_NF_TABLES_IPV6 and \
+         CONFIG_NFT_FIB_IPV6, and restart"
     )]
     NoNftables(String),
     /// A table of our name is there that we did not make.
     #[error(
-        "nftables table inet {0} belongs to somebody else and is left alone, so nothing is guarded; \
-         rename it or delete it (`nft delete table inet {0}`), and restart"
+        "nftables table ip6 {0} belongs to somebody else and is left alone, so nothing is guarded; \
+         rename it or delete it (`nft delete table ip6 {0}`), and restart"
     )]
     TableTaken(&'static str),
     /// The kernel has no room.
@@ -179,6 +179,20 @@ impl Error {
                 source.raw_os_error().map(Errno::from_raw),
                 Some(Errno::ENOENT | Errno::ESRCH | Errno::EADDRNOTAVAIL)
             ),
+            _ => false,
+        }
+    }
+
+    /// Whether the embedded WireGuard may have ended over it.
+    pub(crate) fn is_broken_off(&self) -> bool {
+        use io::ErrorKind::{AddrNotAvailable, InvalidData, Other};
+        match self {
+            Self::Gone { .. } => true,
+            // The library's words for half an answer, for none, and for an interface that is in use by one
+            // that does not listen.
+            Self::WireGuard { kind, .. } => {
+                matches!(kind, InvalidData | Other | AddrNotAvailable)
+            }
             _ => false,
         }
     }

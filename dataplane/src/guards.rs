@@ -2,6 +2,8 @@
 //! never carried by our own tunnels, what is only passed on is not tracked. Whole tables are replaced in one
 //! transaction, a tunnel that comes or goes is a change of elements; no rule of anybody else is looked at or touched.
 //!
+//! The table is of the family `ip6`: what is inside is IPv6, and the IPv4 packets that carry it meet no rule at all.
+//!
 //! In a kernel without nftables nothing of this is there, and [`Error::NoNftables`] says so.
 
 mod elements;
@@ -152,7 +154,7 @@ impl GuardTable {
         };
         match outcome {
             Err(error) if error.raw_os_error() != Some(Errno::ENOENT as i32) => {
-                Err(Error::kernel(format!("remove nftables table inet {TABLE}"), error))
+                Err(Error::kernel(format!("remove nftables table ip6 {TABLE}"), error))
             }
             _ => Ok(()),
         }
@@ -163,7 +165,13 @@ impl GuardTable {
         let state = &mut *self.state();
         let Ok(socket) = &mut state.socket else { return Vec::new() };
         let listed = nftables::rules(socket, TABLE).unwrap_or_default();
-        listed.into_iter().filter_map(|rule| Some((rule.comment, rule.packets?))).collect()
+        let mut dropped: BTreeMap<String, u64> = BTreeMap::new();
+        for rule in listed {
+            if let Some(packets) = rule.packets {
+                *dropped.entry(rule.comment).or_default() += packets;
+            }
+        }
+        dropped.into_iter().collect()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -308,5 +316,5 @@ impl GuardedNetwork {
 
 /// Its name; there is one daemon for a network namespace.
 pub(crate) const TABLE: &str = "sixwire";
-const READ: &str = "read nftables table inet sixwire";
-const WRITE: &str = "write nftables table inet sixwire";
+const READ: &str = "read nftables table ip6 sixwire";
+const WRITE: &str = "write nftables table ip6 sixwire";

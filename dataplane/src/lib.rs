@@ -14,10 +14,12 @@
 //! | `router.rs`, `route_writer.rs`, `route_writer/` | routing by itself: what there is, and routes by the thousand |
 //! | `netlink.rs`, `netlink/` | the kernel by `rtnetlink`: links, addresses, routes, rules, events; nftables |
 //! | `wireguard.rs` | WireGuard devices, kernel or embedded, by `wireguard-control` |
-//! | `userspace.rs`, `userspace/{protocol,helper,worker}.rs` | embedded WireGuard: our side, what is said, the helper process, its threads |
-//! | `userspace/{device,tun,socket,control}.rs` | a device of it: carries packets between its interface and its port; its configuration socket |
-//! | `userspace/{noise,peer,endpoint,allowed_ips,uapi}.rs` | what a device is without its sockets: keys, peers, sessions, configuration (pure) |
-//! | `userspace/{segment,coalesce,outbox,virtio,packet,checksum}.rs` | many packets in one, and back (pure) |
+//! | `userspace.rs`, `userspace/{process,channel,losses}.rs` | embedded WireGuard, our side: starts and guards its helper process, brings it back |
+//! | `userspace/{protocol,helper,worker,running}.rs` | what is said, the helper process, its threads, a device of it and its end |
+//! | `userspace/{device,tun,socket,control,saved}.rs` | a device at work: carries packets between its interface and its port; its configuration socket; what it leaves behind |
+//! | `userspace/{noise,peer,former,endpoint,allowed_ips,throttle,uapi}.rs` | what a device is without its sockets: keys, peers, sessions, configuration (pure) |
+//! | `userspace/{segment,coalesce,outbox,virtio,packet,checksum,ecn,drops}.rs` | many packets in one, and back; congestion marks; what got lost (pure) |
+//! | `userspace/fuzz.rs` | what is fuzzed of all that |
 //! | `guards.rs`, `guards/` | our nftables table: what may come from where |
 //! | `forwarding.rs` | kernel parameters |
 //! | `options.rs`, `error.rs` | what it is opened with, what can go wrong |
@@ -46,4 +48,5 @@ pub use crate::plan::plan;
 pub use crate::route_writer::RouteWriter;
 pub use crate::router::Router;
 pub use crate::userspace::helper::helper_main;
+pub use crate::userspace::{HelperHealth, fuzz};
 pub use crate::wireguard::{PeerStats, TunnelStats};

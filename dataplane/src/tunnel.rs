@@ -14,7 +14,7 @@ use crate::netlink::link::{Kind, Link};
 use crate::netlink::monitor::{Mtus, Ours, Removing};
 use crate::netlink::{Netlink, address, link};
 use crate::options::Backend;
-use crate::userspace::Helper;
+use crate::userspace::{Helper, HelperHealth};
 use crate::wireguard::{Control, TunnelStats};
 
 /// All tunnels of one backend.
@@ -73,7 +73,7 @@ impl Tunnels {
         if link.kind != self.kind() {
             return Ok(None);
         }
-        match self.control.get(&link.name).await {
+        match self.read(&link.name).await {
             Ok((wireguard, _)) => Ok(Some(wireguard)),
             Err(Error::Gone { .. }) => Ok(None),
             Err(error) => Err(error),
@@ -81,7 +81,20 @@ impl Tunnels {
     }
 
     pub(crate) async fn stats(&self, name: &IfName) -> Result<TunnelStats, Error> {
-        self.control.get(name).await.map(|(_, stats)| stats)
+        self.read(name).await.map(|(_, stats)| stats)
+    }
+
+    /// How the helper fares; `None` if it carries nothing.
+    pub(crate) fn helper_health(&self) -> Option<HelperHealth> {
+        (self.backend == Backend::Embedded).then(|| self.helper.health())
+    }
+
+    /// What the helper dropped, by reason.
+    pub(crate) async fn drops(&self) -> Result<BTreeMap<String, u64>, Error> {
+        match self.backend {
+            Backend::Kernel => Ok(BTreeMap::new()),
+            Backend::Embedded => self.helper.drops().await,
+        }
     }
 
     /// Makes a tunnel, or what is missing of it.
@@ -168,13 +181,13 @@ impl Tunnels {
         if update.wireguard.port.is_none() {
             return self.change(link, update).await;
         }
-        let (before, _) = self.control.get(&link.name).await?;
+        let (before, _) = self.read(&link.name).await?;
         let outcome = self.change(link, update).await;
         if matches!(outcome, Err(Error::PortTaken { .. })) {
             let port = Some(before.port);
             let restore = WireGuardUpdate { port, ..WireGuardUpdate::default() };
             // The kernel notes the port, and complains that its own socket has it.
-            let _ = set(&self.netlink, &self.control, link, &restore).await;
+            let _ = self.set(link, &restore).await;
         }
         outcome
     }
@@ -200,18 +213,42 @@ impl Tunnels {
             }
             address::add_link_local(netlink, link.id, wanted).await?;
         }
-        set(netlink, &self.control, link, &update.wireguard).await?;
+        self.set(link, &update.wireguard).await?;
         if update.bring_up {
             let up = link::bring_up(netlink, link.id).await;
             // Only now does the kernel bind the port.
-            return up.map_err(|error| match (error.errno(), update.wireguard.port) {
+            up.map_err(|error| match (error.errno(), update.wireguard.port) {
                 (Some(nix::errno::Errno::EADDRINUSE), Some(port)) => {
                     Error::PortTaken { name: link.name.clone(), port }
                 }
                 _ => error,
-            });
+            })?;
+            address::wait_usable(netlink, link.id).await?;
         }
         Ok(())
+    }
+
+    /// What a helper was asked when it was killed is asked of its successor.
+    async fn read(&self, name: &IfName) -> Result<(ObservedWireGuard, TunnelStats), Error> {
+        match self.control.get(name).await {
+            Err(error) if self.is_asked_again(name, &error).await => self.control.get(name).await,
+            outcome => outcome,
+        }
+    }
+
+    async fn set(&self, link: &Link, update: &WireGuardUpdate) -> Result<(), Error> {
+        match set(&self.netlink, &self.control, link, update).await {
+            Err(error) if self.is_asked_again(&link.name, &error).await => {
+                set(&self.netlink, &self.control, link, update).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn is_asked_again(&self, name: &IfName, error: &Error) -> bool {
+        self.backend == Backend::Embedded
+            && error.is_broken_off()
+            && self.helper.came_back(name).await
     }
 
     /// Deletes an interface in the background: the kernel takes its time, and the thread with it.

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr, UdpSocket};
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use wireguard_control::{Device, DeviceUpdate, InterfaceName, Key, PeerConfigBuil
 use crate::error::Error;
 use crate::model::{IfName, ObservedPeer, ObservedWireGuard, Peer, WireGuardUpdate};
 use crate::options::Backend;
+use crate::userspace::SOCKET_DIR;
 
 /// Access to the WireGuard devices of one backend.
 #[derive(Clone)]
@@ -77,11 +79,19 @@ impl Control {
             return Ok(());
         }
         let (backend, interface) = (self.backend, interface_name(name));
-        let messages = messages(update);
+        let known = match update.peers.is_empty() {
+            true => BTreeMap::new(),
+            false => self.get(name).await?.0.peers,
+        };
+        let messages = messages(update, &known);
         let doing = format!("configure tunnel {name}");
         let outcome = self
             .run(&doing, move || {
                 let interface = interface?;
+                if backend == wireguard_control::Backend::Userspace {
+                    // Where nobody listens, the library would start a program of its own.
+                    UnixStream::connect(format!("{SOCKET_DIR}/{interface}.sock"))?;
+                }
                 messages.into_iter().try_for_each(|message| message.apply(&interface, backend))
             })
             .await?;
@@ -117,7 +127,13 @@ impl Control {
 }
 
 /// The first message says all but the prefixes beyond what fits a message; those follow.
-fn messages(update: &WireGuardUpdate) -> Vec<DeviceUpdate> {
+///
+/// Prefixes that a peer has already are left alone: between a removal and an addition the kernel would
+/// drop what is for them.
+fn messages(
+    update: &WireGuardUpdate,
+    known: &BTreeMap<WgPublicKey, ObservedPeer>,
+) -> Vec<DeviceUpdate> {
     let mut first = DeviceUpdate::new();
     if let Some(private_key) = &update.private_key {
         first = first.set_private_key(Key(*private_key.octets()));
@@ -133,9 +149,13 @@ fn messages(update: &WireGuardUpdate) -> Vec<DeviceUpdate> {
     }
     let mut further = Vec::new();
     for (key, peer) in &update.peers {
-        let prefixes: Vec<Prefix> = peer.allowed_ips.iter().copied().collect();
+        let known = known.get(key).filter(|_| !update.removed.contains(key));
+        let kept = known.map(|known| &known.allowed_ips).filter(|p| p.is_subset(&peer.allowed_ips));
+        let settings = settings(key, peer);
+        let settings = if kept.is_some() { settings } else { settings.replace_allowed_ips() };
+        let new = |prefix: &Prefix| kept.is_none_or(|kept| !kept.contains(prefix));
+        let prefixes: Vec<Prefix> = peer.allowed_ips.iter().copied().filter(new).collect();
         let mut chunks = prefixes.chunks(PREFIXES_PER_MESSAGE);
-        let settings = settings(key, peer).replace_allowed_ips();
         first = first.add_peer(with_prefixes(settings, chunks.next().unwrap_or_default()));
         further.extend(chunks.map(|chunk| {
             let more = PeerConfigBuilder::new(&Key(key.0));

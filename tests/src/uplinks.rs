@@ -139,6 +139,19 @@ impl<'a> TwoUplinks<'a> {
         Ok(rate.with_context(|| format!("iperf3 measured nothing: {said}"))? / 1e6)
     }
 
+    /// How many packets each tunnel of the first node has carried.
+    ///
+    /// # Errors
+    /// When it has none.
+    pub fn packets(&self, way: Way) -> Result<Vec<u64>> {
+        let node = self.network.nodes.first().context("two nodes")?;
+        let count = |name: &String| {
+            let traffic = node.host.namespace.traffic(name)?;
+            Ok(if way == Way::Out { traffic.tx_packets } else { traffic.rx_packets })
+        };
+        node.tunnel_interfaces()?.iter().map(count).collect()
+    }
+
     /// Ping flows between the host and the neighbour, each from an address of its own, so that some take the one
     /// uplink and some the other.
     ///

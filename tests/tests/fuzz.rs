@@ -15,13 +15,18 @@ fn run(name: &str, times: usize) {
 
 #[test]
 fn no_octets_break_a_decoder() {
-    let decoders = TARGETS.iter().filter(|(name, _)| *name != "engine");
+    let decoders = TARGETS.iter().filter(|(name, _)| !["engine", "session"].contains(name));
     decoders.for_each(|(name, _)| run(name, 30_000));
 }
 
 #[test]
 fn no_sequence_of_inputs_breaks_the_engine_or_its_model() {
     run("engine", 8_000);
+}
+
+#[test]
+fn no_wire_makes_the_embedded_wireguard_take_what_was_not_sent() {
+    run("session", 2_000);
 }
 
 #[test]

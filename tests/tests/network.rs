@@ -19,6 +19,11 @@ fn a_crashed_daemon_loses_no_packet() {
 }
 
 #[test]
+fn a_killed_helper_is_back_within_a_second() {
+    play(two(Plane::Embedded), &[scenario::killed_helper_is_back_within_a_second]);
+}
+
+#[test]
 fn a_cut_tunnel_is_routed_around() {
     play(six(Plane::Auto), &[scenario::cut_tunnel_is_routed_around]);
 }

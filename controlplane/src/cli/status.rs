@@ -9,7 +9,7 @@ use super::output::{Paint, complain, print, print_json};
 use super::quantity::{counted, period};
 use super::{Form, Place};
 use crate::daemon::api::report::{
-    Counter, Health, RegistryReport, StatusReport, UplinkReport, WireguardKind,
+    Counter, Health, HelperReport, RegistryReport, StatusReport, UplinkReport, WireguardKind,
 };
 use crate::daemon::api::{ClientError, Request, Schema};
 
@@ -99,8 +99,11 @@ fn rows(report: &StatusReport) -> Vec<(&'static str, String)> {
         (
             "tunnels",
             format!(
-                "{} up ({} dialled, {} served), {wireguard} WireGuard",
-                tunnels.up, tunnels.dialled, tunnels.served
+                "{} up ({} dialled, {} served), {wireguard} WireGuard{}",
+                tunnels.up,
+                tunnels.dialled,
+                tunnels.served,
+                tunnels.helper.as_ref().map(restarts).unwrap_or_default()
             ),
         ),
         ("routing", format!("{neighbours}, {routes}")),
@@ -119,6 +122,13 @@ fn rows(report: &StatusReport) -> Vec<(&'static str, String)> {
     }
     rows.push(("version", report.daemon.version.clone()));
     rows
+}
+
+fn restarts(helper: &HelperReport) -> String {
+    let HelperReport { restarts, last_restart_s } = helper;
+    let Some(since) = last_restart_s else { return String::new() };
+    let times = counted(u32::try_from(*restarts).unwrap_or(u32::MAX), "time");
+    format!(", restarted {times}, last {} ago", period(*since))
 }
 
 fn registry(registry: &RegistryReport) -> String {
@@ -176,6 +186,7 @@ mod tests {
                 served: 3,
                 up: 12,
                 uplinks: Vec::new(),
+                helper: None,
             },
             routing: RoutingReport { neighbours: 1, routes: 57 },
             registry: RegistryReport {
@@ -214,6 +225,21 @@ version     0.1.0
         let text = text(&two, Paint::Plain);
         let line = text.lines().nth(6);
         assert_eq!(line, Some("uplinks     dsl 10 of 10 up, fibre 9 of 10 up"), "{text}");
+    }
+
+    #[test]
+    fn a_restart_of_the_embedded_wireguard_is_said() {
+        let mut report = report();
+        report.tunnels.wireguard = WireguardKind::Embedded;
+        let mut row = |helper| {
+            report.tunnels.helper = Some(helper);
+            let text = text(&report, Paint::Plain);
+            text.lines().find(|line| line.starts_with("tunnels")).unwrap().to_owned()
+        };
+        let calm = row(HelperReport { restarts: 0, last_restart_s: None });
+        assert!(calm.ends_with(", embedded WireGuard"), "{calm}");
+        let once = row(HelperReport { restarts: 1, last_restart_s: Some(3) });
+        assert!(once.ends_with(", embedded WireGuard, restarted 1 time, last 3s ago"), "{once}");
     }
 
     #[test]

@@ -24,6 +24,7 @@ use super::api::{Query, Server};
 use super::babel_socket::BabelSocket;
 use super::clock::{Clock, Reading};
 use super::config::{Config, Wireguard};
+use super::echo::Echo;
 use super::join::Membership as Papers;
 use super::kernel_events::KernelWatch;
 use super::kernel_routes::{KernelMail, KernelRoutes};
@@ -133,7 +134,7 @@ impl<'a> Foundation<'a> {
             warn!("{problem}");
         }
         kernel.shortcomings.extend(problems);
-        if !routing.asks_kernels() {
+        if !Echo::is_permitted() {
             kernel.warnings.push(NO_ECHO.to_owned());
         }
         let links: Vec<_> = native.values().map(|(_, native)| native.clone()).collect();

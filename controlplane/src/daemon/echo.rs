@@ -29,6 +29,12 @@ impl Echo {
             .ok()
     }
 
+    /// Whether this process may open the socket.
+    #[must_use]
+    pub(super) fn is_permitted() -> bool {
+        Self::open(0).is_ok()
+    }
+
     /// Opens the socket; `identifier` tells its replies from those to other programs.
     ///
     /// # Errors

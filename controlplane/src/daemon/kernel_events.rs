@@ -97,8 +97,8 @@ impl KernelWatch {
             KernelEvent::AddressGone { .. } | KernelEvent::UnreachableGone(_) => {
                 burst.look_again = true;
             }
-            KernelEvent::HelperGone => {
-                warn!("the embedded WireGuard ended, and all tunnels with it; opening new ones");
+            KernelEvent::HelperRestarted { tunnels } => {
+                warn!(tunnels, "the embedded WireGuard ended and was started again");
                 burst.look_again = true;
             }
             KernelEvent::Overrun => {
@@ -128,7 +128,7 @@ impl KernelWatch {
             Ok(false) => {}
             Ok(true) => {
                 self.tally.add("guards_restored");
-                warn!("somebody changed the nftables table inet sixwire, putting it back");
+                warn!("somebody changed the nftables table ip6 sixwire, putting it back");
             }
             Err(error) => warn!("{error}"),
         }

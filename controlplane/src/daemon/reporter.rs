@@ -11,9 +11,9 @@ use sixwire_proto::uplink::UplinkNumber;
 use tokio::sync::{mpsc, oneshot};
 
 use super::api::report::{
-    CertificateReport, Counter, DaemonReport, Health, LinkRole, NetworkReport, NodeReport,
-    PeerReport, PeersReport, RegistryReport, Report, RouteReport, RoutesReport, RoutingReport,
-    Schema, StatusReport, TunnelsReport, UplinkReport, WireguardKind,
+    CertificateReport, Counter, DaemonReport, Health, HelperReport, LinkRole, NetworkReport,
+    NodeReport, PeerReport, PeersReport, RegistryReport, Report, RouteReport, RoutesReport,
+    RoutingReport, Schema, StatusReport, TunnelsReport, UplinkReport, WireguardKind,
 };
 use super::api::{Query, Request};
 use super::config::BabelInterface;
@@ -75,7 +75,7 @@ impl Reporter {
     pub(super) async fn answer(&self, query: Query) -> Option<Query> {
         let snapshot = self.snapshot().await?;
         let report = match query.request {
-            Request::Status => Report::Status(Box::new(self.status(&snapshot)?)),
+            Request::Status => Report::Status(Box::new(self.status(&snapshot).await?)),
             Request::Peers => Report::Peers(self.peers(&snapshot).await),
             Request::Routes => Report::Routes(self.routes(&snapshot)),
             Request::Down => return Some(query),
@@ -93,12 +93,12 @@ impl Reporter {
         Some(Snapshot { tunnels: tunnels.await.ok()?, routing: routing.await.ok()? })
     }
 
-    fn status(&self, snapshot: &Snapshot) -> Option<StatusReport> {
+    async fn status(&self, snapshot: &Snapshot) -> Option<StatusReport> {
         let (now, papers) = ((self.now)(), self.members.membership());
         let certificate = self.members.own_certificate().ok()?;
         let reasons = self.reasons(snapshot);
         let contact = self.registry.contact();
-        let counters = self.counters(snapshot);
+        let counters = self.counters(snapshot).await;
         Some(StatusReport {
             schema: Schema,
             health: if reasons.is_empty() { Health::Healthy } else { Health::Degraded },
@@ -142,7 +142,7 @@ impl Reporter {
         })
     }
 
-    fn counters(&self, snapshot: &Snapshot) -> Vec<Counter> {
+    async fn counters(&self, snapshot: &Snapshot) -> Vec<Counter> {
         let babel = snapshot.routing.counters.iter();
         let babel = babel.map(|(label, value)| counter("babel", label, *value));
         let signalled = self.signalling.counters().into_iter().filter(|(_, value)| *value > 0);
@@ -154,12 +154,16 @@ impl Reporter {
         let guards = self.dataplane.guarded_against().into_iter().filter(|(_, value)| *value > 0);
         let guards =
             guards.map(|(why, value)| counter("guards", &format!("dropped: {why}"), value));
-        babel.chain(signalled).chain(members).chain(kernel).chain(guards).collect()
+        // One that does not answer is named elsewhere.
+        let drops = self.dataplane.drops().await.unwrap_or_default().into_iter();
+        let drops = drops.map(|(label, value)| counter("wireguard", &label, value));
+        babel.chain(signalled).chain(members).chain(kernel).chain(guards).chain(drops).collect()
     }
 
     /// Why the node does not do all of its work.
     fn reasons(&self, snapshot: &Snapshot) -> Vec<String> {
         let mut reasons = self.shortcomings.clone();
+        reasons.extend(self.dataplane.helper_health().and_then(|helper| helper.trouble));
         if let Err(error) = self.members.own_certificate().and_then(|c| c.valid_at((self.now)())) {
             reasons.push(format!("{error}: other nodes refuse it until the registry renews it"));
         }
@@ -187,6 +191,10 @@ impl Reporter {
             served: of(&|tunnel| tunnel.view.role == Role::Served),
             up: of(&|tunnel| tunnel.view.state == TunnelState::Up),
             uplinks: self.uplink_reports(snapshot),
+            helper: self.dataplane.helper_health().map(|helper| HelperReport {
+                restarts: helper.restarts,
+                last_restart_s: helper.since_restart.map(|since| since.as_secs()),
+            }),
         }
     }
 

@@ -169,12 +169,6 @@ impl Routing {
         }
     }
 
-    /// Whether the kernels of neighbours can be asked for a sign of life.
-    #[must_use]
-    pub(super) fn asks_kernels(&self) -> bool {
-        self.echo.is_some()
-    }
-
     /// Runs until all senders of commands are gone or a shutdown was answered.
     pub(super) async fn run(mut self) {
         let mut buffer = vec![0; LARGEST_DATAGRAM];

@@ -90,8 +90,17 @@ pub(super) fn is_limit(label: &str) -> bool {
 
 /// Label of the log lines that were not written.
 pub(super) const LINES_SUPPRESSED: &str = "log_lines_suppressed";
-const LIMITS: [&str; 4] =
-    [LINES_SUPPRESSED, "handshakes_over_limit", "refused_full", "requests_busy"];
+const LIMITS: [&str; 8] = [
+    LINES_SUPPRESSED,
+    "handshakes_over_limit",
+    "refused_full",
+    "requests_busy",
+    // Of the embedded WireGuard.
+    "cookie_asked",
+    "handshake_rate",
+    "receive_queue_full",
+    "send_queue_full",
+];
 /// Most log lines about refusals in a minute, of each part of the daemon.
 pub(super) const REFUSALS_PER_MINUTE: u32 = 30;
 

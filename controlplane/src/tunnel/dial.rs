@@ -84,7 +84,7 @@ impl Tunnels {
                 }
                 self.accepted(lane, port, dial.aim);
             }
-            Err(failure) => self.dial_failed(lane, dial.aim, failure),
+            Err(failure) => self.dial_failed(lane, &dial, failure),
         }
         self.links.tidy(node);
     }
@@ -94,10 +94,10 @@ impl Tunnels {
     pub(super) fn expire_dials(&mut self) {
         let over = |dial: &Dial| dial.until <= self.now;
         let late: Vec<_> = self.links.dials.iter().filter(|(_, dial)| over(dial)).collect();
-        let late: Vec<_> = late.into_iter().map(|(lane, dial)| (*lane, dial.aim)).collect();
-        for (lane, aim) in late {
+        let late: Vec<_> = late.into_iter().map(|(lane, dial)| (*lane, dial.clone())).collect();
+        for (lane, dial) in late {
             self.links.dials.remove(&lane);
-            self.dial_failed(lane, aim, DialFailure::Unreachable);
+            self.dial_failed(lane, &dial, DialFailure::Unreachable);
             self.links.tidy(lane.node);
         }
     }
@@ -199,11 +199,11 @@ impl Tunnels {
         self.output(Output::Decline { node, port, notify });
     }
 
-    fn dial_failed(&mut self, lane: Lane, aim: Aim, failure: DialFailure) {
+    fn dial_failed(&mut self, lane: Lane, dial: &Dial, failure: DialFailure) {
         if !self.links.tunnels.contains_key(&lane) {
             self.links.glared.remove(&lane);
         }
-        match aim {
+        match dial.aim {
             Aim::Place => {}
             Aim::Replace(_) => self.refresh.retry_soon(self.now),
             Aim::Yielded | Aim::Abandoned => return,
@@ -211,8 +211,12 @@ impl Tunnels {
         self.counters.dials_failed += 1;
         self.event(Event::DialFailed { lane, failure });
         match failure {
-            // The peer's own dial is on its way; if it does not come, ours is the one.
-            DialFailure::Refused(Refusal::Glare) => self.hold_lane(lane, GLARE_HOLD),
+            // The peer's own dial is on its way, and takes about as long as ours took; if it does not come,
+            // because the peer dials where this node was before, ours is the one.
+            DialFailure::Refused(Refusal::Glare) => {
+                let took = self.now.since(dial.started);
+                self.hold_lane(lane, took.clamp(GLARE_HOLD_LEAST, GLARE_HOLD_MOST));
+            }
             DialFailure::Local => self.hold_lane(lane, LOCAL_HOLD),
             DialFailure::Unreachable | DialFailure::WrongNode | DialFailure::Refused(_) => {
                 self.blame_lane(lane);
@@ -259,6 +263,7 @@ const STALL: Duration = Duration::from_secs(1);
 /// One round trip of a slow path: a node without neighbours would rather dial one too many.
 const STALL_ALONE: Duration = Duration::from_millis(250);
 /// How long to wait for the peer's own dial after it won a glare.
-const GLARE_HOLD: Duration = Duration::from_secs(1);
+const GLARE_HOLD_LEAST: Duration = Duration::from_millis(100);
+const GLARE_HOLD_MOST: Duration = Duration::from_secs(1);
 /// How long to wait after this node could not dial for reasons of its own.
 const LOCAL_HOLD: Duration = Duration::from_secs(2);

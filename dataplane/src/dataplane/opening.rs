@@ -39,6 +39,11 @@ pub(super) async fn open(options: Options) -> Result<(Dataplane, Events), Error>
     monitor::start(&netlink, table, ours.clone(), sender.clone()).await?;
     notices::start(&netlink, (options.protocol, guards.port()), sender)?;
     let tunnels = Tunnels::new(netlink.clone(), backend, helper, ours);
+    // The kernel takes a tenth of a second for it, and the thread with it: not on the way to the first packet.
+    match tunnels.remove(&probe_name()).await {
+        Err(Error::Taken(_)) => {}
+        outcome => outcome?,
+    }
     let address_interface = options.address_interface;
     Ok((Dataplane { netlink, table, address_interface, tunnels, guards }, events))
 }
@@ -73,18 +78,17 @@ async fn choose(options: &Options, netlink: &Netlink, helper: &Helper) -> Result
     }
 }
 
-/// Makes a WireGuard interface, which loads the module, and deletes it.
+/// Makes a WireGuard interface, which loads the module; it stays.
 async fn probe(netlink: &Netlink) -> Result<(), Error> {
-    let name: IfName = format!("{NAME_PREFIX}probe").parse().expect("eight letters and a dash");
-    match link::create_wireguard(netlink, &name).await {
+    match link::create_wireguard(netlink, &probe_name()).await {
         // Left by a probe that was cut off.
-        Err(Error::Taken(_)) => {}
-        outcome => outcome?,
+        Err(Error::Taken(_)) => Ok(()),
+        outcome => outcome,
     }
-    match link::find(netlink, &name).await? {
-        Some(link) if link.is_ours() => link::delete(netlink, link.id).await,
-        _ => Ok(()),
-    }
+}
+
+fn probe_name() -> IfName {
+    format!("{NAME_PREFIX}probe").parse().expect("eight letters and a dash")
 }
 
 /// Bit 12 (`linux/capability.h`).

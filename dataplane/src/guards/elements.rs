@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use sixwire_proto::prefix::Prefix;
 
-use super::rules::{FROM, HERE, LEAF, LINKS, OWN, PORTS, SOURCES, TUNNELS};
+use super::rules::{FROM, HERE, LEAF, LINK, OWN, PORTS, SOURCES, TUNNEL, TUNNELS};
 use crate::model::{GuardedNetwork, Guards, IfName, Sources};
 use crate::netlink::nftables::{Element, Rest, Set, SetKind, Verdict};
 
@@ -49,7 +49,7 @@ pub(super) fn pairs(
 
 /// What is guarded by sets that hold this; `None` where they are not as [`of`] says.
 pub(super) fn read(network: Prefix, sets: &[Elements]) -> Option<Guards> {
-    let [from, tunnels, sources, ports, own, _] = sets else { return None };
+    let [from, _, sources, ports, own, _] = sets else { return None };
     let own: Option<Vec<Prefix>> = starts(own).collect();
     let mut guards = Guards::of(GuardedNetwork::new(network, own?, BTreeSet::new()));
     let mut only: BTreeMap<IfName, BTreeSet<Prefix>> = BTreeMap::new();
@@ -60,14 +60,14 @@ pub(super) fn read(network: Prefix, sets: &[Elements]) -> Option<Guards> {
     }
     for Element { key, rest } in from {
         let Rest::Verdict(_, chain) = rest else { return None };
-        let (name, is_tunnel) = (name(key)?, tunnels.contains(&plain(key.clone())));
+        let name = name(key)?;
         match chain.as_str() {
             LEAF => {
                 let only = Sources::Only(only.remove(&name).unwrap_or_default());
                 guards.tunnels.insert(name, only);
             }
-            LINKS if is_tunnel => drop(guards.tunnels.insert(name, Sources::Any)),
-            LINKS => drop(guards.ground.links.insert(name)),
+            TUNNEL => drop(guards.tunnels.insert(name, Sources::Any)),
+            LINK => drop(guards.ground.links.insert(name)),
             _ => {}
         }
     }
@@ -84,12 +84,12 @@ fn from(guards: &Guards) -> impl Iterator<Item = Element> {
     };
     let tunnels = guards.tunnels.iter().map(move |(name, sources)| {
         let chain = match sources {
-            Sources::Any => LINKS,
+            Sources::Any => TUNNEL,
             Sources::Only(_) => LEAF,
         };
         to(name, Verdict::Goto(chain))
     });
-    let links = guards.ground.links.iter().map(move |name| to(name, Verdict::Goto(LINKS)));
+    let links = guards.ground.links.iter().map(move |name| to(name, Verdict::Goto(LINK)));
     tunnels.chain(links).chain([to(&IfName::loopback(), Verdict::Accept)])
 }
 

@@ -33,34 +33,39 @@ pub(super) const PORTS: &str = "ports";
 pub(super) const OWN: &str = "own";
 /// Those, and what is of one link only.
 pub(super) const HERE: &str = "here";
-/// Packets of links to nodes that forward.
-pub(super) const LINKS: &str = "links";
-/// Packets of tunnels to leaves.
+/// What comes by a tunnel from a node that forwards.
+pub(super) const TUNNEL: &str = "tunnel";
+/// What comes by a tunnel from a leaf.
 pub(super) const LEAF: &str = "leaf";
+/// What comes by another link.
+pub(super) const LINK: &str = "link";
+const CLAIMED: &str = "claimed";
 
-/// All chains: those that others lead to first.
-pub(super) const CHAINS: [(&str, Option<Hook>); 6] = [
-    (LINKS, None),
+/// All chains: those that others lead to first. Every packet of the machine meets those with hooks: they are few, and
+/// what leaves them soon stands first.
+pub(super) const CHAINS: [(&str, Option<Hook>); 7] = [
+    (TUNNEL, None),
     (LEAF, None),
+    (CLAIMED, None),
+    (LINK, None),
     // Before connection tracking (-200), which is not to see what is dropped or only passed on.
     (PREROUTING, Some(Hook { number: 0, priority: -300 })),
-    (INPUT, Some(Hook { number: 1, priority: 0 })),
     // Where others change packets, too.
     (FORWARD, Some(Hook { number: 2, priority: -150 })),
     (OUTPUT, Some(Hook { number: 3, priority: -300 })),
 ];
 
 const PREROUTING: &str = "prerouting";
-const INPUT: &str = "input";
 const FORWARD: &str = "forward";
 const OUTPUT: &str = "output";
 
 /// The rules, in order within each chain.
 pub(super) fn rules(network: Prefix, extent: Extent) -> Vec<Rule> {
-    let mut rules = incoming(network, extent);
+    let mut rules = vec![passed_on(network, extent)];
+    rules.extend(sources());
     rules.extend(nested());
+    rules.extend(elsewhere(network, extent));
     if extent == Extent::Full {
-        rules.push(untracked(network));
         rules.push(clamped());
     }
     rules
@@ -100,56 +105,62 @@ pub(super) fn link_prefixes() -> impl Iterator<Item = Prefix> {
     [prefix(0xfe80, 10), prefix(0xff00, 8)].into_iter()
 }
 
-/// Sources come from where they may.
-fn incoming(network: Prefix, extent: Extent) -> Vec<Rule> {
-    let leaf = [
-        v6(),
-        vec![Step::Meta(Meta::InputName), Step::PayloadBehind(SOURCE)],
-        vec![Step::In(SOURCES, Held::Yes), Step::Verdict(Verdict::Goto(LINKS))],
-    ];
-    let from_own = vec![Step::Payload(SOURCE), Step::In(OWN, Held::Yes)];
-    // One that is passed on may be a packet of ours, on its way back after a change of routes.
-    let to_here = vec![Step::Payload(DESTINATION), Step::In(HERE, Held::Yes)];
-    let (claimed, elsewhere) = match extent {
-        // A LAN of ours may be a link as well.
-        Extent::Full => ([v6(), from_own, no_way_back(), to_here], no_way_back()),
-        Extent::Essential => {
-            let by_tunnel = by(Meta::InputName, Held::Yes);
-            let not_own = vec![Step::Payload(SOURCE), Step::In(OWN, Held::No)];
-            ([by_tunnel, v6(), from_own, to_here], not_own)
-        }
+/// What comes by a tunnel and goes to another node is nobody's here to track: its way back may be another one. What
+/// comes to us or goes out is tracked as ever, for the sake of firewalls that let in answers. A packet of our own may
+/// come back as well, on its way round after a change of routes.
+fn passed_on(network: Prefix, extent: Extent) -> Rule {
+    let between = [within(network, SOURCE), within(network, DESTINATION)].concat();
+    let to_others = vec![Step::Payload(DESTINATION), Step::In(OWN, Held::No)];
+    let untracked = match extent {
+        Extent::Full => vec![Step::Untracked],
+        Extent::Essential => Vec::new(),
     };
-    let sorted = vec![Step::Meta(Meta::InputName), Step::Map(FROM)];
+    rule((TUNNEL, "passed on"), &[between, to_others, untracked, to(Verdict::Accept)])
+}
+
+/// Sources come from where they may.
+fn sources() -> Vec<Rule> {
+    let from_leaf = vec![Step::Meta(Meta::InputName), Step::PayloadBehind(SOURCE)];
+    let its_own = vec![Step::In(SOURCES, Held::Yes)];
     vec![
-        rule((LEAF, "its own"), &leaf),
-        rule((LEAF, "source is not the leaf's"), &[v6(), dropped()]),
-        rule((LINKS, "source is ours"), &[claimed.concat(), dropped()]),
-        rule((PREROUTING, "where from"), &[sorted]),
-        rule(
-            (PREROUTING, "source is not there"),
-            &[v6(), within(network, SOURCE), elsewhere, dropped()],
-        ),
+        rule((TUNNEL, "source is ours"), &[from_own(), to_here(), dropped()]),
+        rule((LEAF, "its own"), &[from_leaf, its_own, to(Verdict::Goto(TUNNEL))]),
+        rule((LEAF, "source is not the leaf's"), &[dropped()]),
+        // A LAN of ours may be a link as well.
+        rule((LINK, "ours"), &[from_own(), to(Verdict::Goto(CLAIMED))]),
+        rule((LINK, "of others"), &[to(Verdict::Goto(TUNNEL))]),
     ]
 }
 
 /// Our UDP is not carried by our tunnels.
 fn nested() -> Vec<Rule> {
     let udp = |port| vec![Step::Payload(port), Step::In(PORTS, Held::Yes)];
-    let outgoing = [by(Meta::OutputName, Held::Yes), protocol(UDP), udp(SOURCE_PORT), dropped()];
-    let incoming = [by(Meta::InputName, Held::Yes), protocol(UDP), udp(TARGET_PORT), dropped()];
+    let outgoing = [protocol(UDP), by(Meta::OutputName, Held::Yes), udp(SOURCE_PORT), dropped()];
+    let incoming = [protocol(UDP), udp(TARGET_PORT), to_here(), dropped()];
     vec![
         rule((OUTPUT, "tunnel by a tunnel"), &outgoing),
-        rule((INPUT, "tunnel from a tunnel"), &incoming),
+        rule((TUNNEL, "tunnel from a tunnel"), &incoming),
     ]
 }
 
-/// What comes by a link and goes to another node is nobody's here to track: its way back may be another one. What
-/// comes to us or goes out is tracked as ever, for the sake of firewalls that let in answers.
-fn untracked(network: Prefix) -> Rule {
-    let of_others = |address| vec![Step::Payload(address), Step::In(OWN, Held::No)];
-    let between = [v6(), within(network, SOURCE), within(network, DESTINATION)].concat();
-    let steps = [between, of_others(SOURCE), of_others(DESTINATION), vec![Step::Untracked]];
-    rule((LINKS, "passed on"), &steps)
+/// What no link brings comes from where this machine would answer it.
+fn elsewhere(network: Prefix, extent: Extent) -> Vec<Rule> {
+    let sorted = vec![Step::Meta(Meta::InputName), Step::Map(FROM)];
+    let from_within = within(network, SOURCE);
+    let not_ours = vec![Step::Payload(SOURCE), Step::In(OWN, Held::No)];
+    let not_there = match extent {
+        Extent::Full => no_way_back(),
+        Extent::Essential => not_ours,
+    };
+    let claimed = [no_way_back(), to_here(), dropped()];
+    let mut rules = vec![
+        rule((PREROUTING, "where from"), &[sorted]),
+        rule((PREROUTING, "source is not there"), &[from_within, not_there, dropped()]),
+    ];
+    if extent == Extent::Full {
+        rules.push(rule((CLAIMED, "source is ours"), &claimed));
+    }
+    rules
 }
 
 /// Connections that enter the tunnels here, from networks of a greater MTU. Nodes themselves know the MTU of their
@@ -157,16 +168,12 @@ fn untracked(network: Prefix) -> Rule {
 fn clamped() -> Rule {
     let first = [Step::Payload(TCP_FLAGS), Step::Mask(vec![SYN | RST]), Step::Is(vec![SYN])];
     let entering = [by(Meta::OutputName, Held::Yes), by(Meta::InputName, Held::No)].concat();
-    let steps = [entering, protocol(TCP), first.to_vec(), vec![Step::ClampSegments]];
+    let steps = [protocol(TCP), first.to_vec(), entering, vec![Step::ClampSegments]];
     rule((FORWARD, "segments that fit"), &steps)
 }
 
 fn rule((chain, comment): (&'static str, &'static str), steps: &[Vec<Step>]) -> Rule {
     Rule { chain, comment, steps: steps.concat() }
-}
-
-fn v6() -> Vec<Step> {
-    vec![Step::Meta(Meta::Family), Step::Is(vec![NFPROTO_IPV6])]
 }
 
 fn protocol(number: u8) -> Vec<Step> {
@@ -177,14 +184,34 @@ fn by(interface: Meta, held: Held) -> Vec<Step> {
     vec![Step::Meta(interface), Step::In(TUNNELS, held)]
 }
 
-fn within(network: Prefix, address: Payload) -> Vec<Step> {
-    let octets = |address| match address {
-        IpAddr::V6(v6) => v6.octets().to_vec(),
-        IpAddr::V4(v4) => v4.to_ipv6_mapped().octets().to_vec(),
+/// An address of the network. Whole octets are compared as they are, which is faster.
+fn within(network: Prefix, Payload(base, offset, _): Payload) -> Vec<Step> {
+    let octets = match network.address() {
+        IpAddr::V6(v6) => v6.octets(),
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
     };
-    let mask = u128::MAX.checked_shl(128 - u32::from(network.length())).unwrap_or(0);
-    let mask = mask.to_be_bytes().to_vec();
-    vec![Step::Payload(address), Step::Mask(mask), Step::Is(octets(network.address()))]
+    let length = u32::from(network.length());
+    let count = length.div_ceil(8).max(1);
+    let part = |octets: [u8; 16]| octets.into_iter().take(count as usize).collect::<Vec<u8>>();
+    let mut steps = vec![Step::Payload(Payload(base, offset, count))];
+    if length == 0 || length % 8 != 0 {
+        let mask = u128::MAX.checked_shl(128 - length).unwrap_or(0);
+        steps.push(Step::Mask(part(mask.to_be_bytes())));
+    }
+    steps.push(Step::Is(part(octets)));
+    steps
+}
+
+fn from_own() -> Vec<Step> {
+    vec![Step::Payload(SOURCE), Step::In(OWN, Held::Yes)]
+}
+
+fn to_here() -> Vec<Step> {
+    vec![Step::Payload(DESTINATION), Step::In(HERE, Held::Yes)]
+}
+
+fn to(verdict: Verdict) -> Vec<Step> {
+    vec![Step::Verdict(verdict)]
 }
 
 fn no_way_back() -> Vec<Step> {
@@ -206,10 +233,9 @@ const TARGET_PORT: Payload = Payload(Base::Transport, 2, 2);
 const TCP_FLAGS: Payload = Payload(Base::Transport, 13, 1);
 const SYN: u8 = 2;
 const RST: u8 = 4;
-/// `linux/in.h`, `linux/netfilter.h`.
+/// `linux/in.h`.
 const TCP: u8 = 6;
 const UDP: u8 = 17;
-const NFPROTO_IPV6: u8 = 10;
 
 #[cfg(test)]
 mod tests {

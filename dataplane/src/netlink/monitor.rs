@@ -82,8 +82,12 @@ pub enum KernelEvent {
     GuardsChanged,
     /// The kernel forwards packets of a family no more, all or those of one interface.
     ForwardingOff(Family),
-    /// The embedded WireGuard helper died, and its interfaces with it.
-    HelperGone,
+    /// The embedded WireGuard helper died and was started again. Interfaces stayed; sessions are made
+    /// anew. Of those it could not carry on with, the end is told apart.
+    HelperRestarted {
+        /// Tunnels it carries on.
+        tunnels: usize,
+    },
     /// Events were lost: observe everything anew.
     Overrun,
 }

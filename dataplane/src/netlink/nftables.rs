@@ -188,11 +188,11 @@ pub(crate) fn connect() -> io::Result<BatchSocket> {
     BatchSocket::open(NETLINK_NETFILTER)
 }
 
-/// The comment of a table of the `inet` family; `None` when there is no such table.
+/// The comment of a table of the `ip6` family; `None` when there is no such table.
 pub(crate) fn table_comment(socket: &mut BatchSocket, table: &str) -> io::Result<Option<String>> {
     let found = socket.dump(SUBSYSTEM << 8 | GETTABLE, &body())?;
     let named = |body: &&Vec<u8>| {
-        attribute(content(body), 1).and_then(text) == Some(table) && body.first() == Some(&INET)
+        attribute(content(body), 1).and_then(text) == Some(table) && body.first() == Some(&IP6)
     };
     let comment = |body: &Vec<u8>| {
         attribute(content(body), TABLE_USERDATA).and_then(read_comment).unwrap_or_default()
@@ -225,17 +225,17 @@ pub(crate) fn elements(
     Ok(found.iter().flat_map(|body| attributes(list(body))).filter_map(|e| element(e.1)).collect())
 }
 
-/// Whether an event is about a table of the `inet` family: kind and body of its message.
+/// Whether an event is about a table of the `ip6` family: kind and body of its message.
 pub(crate) fn is_about(kind: u16, body: &[u8], table: &str) -> bool {
     // Of all kinds, the first attribute is the table's name, but of those that tell of a generation.
     kind >> 8 == SUBSYSTEM
         && kind & 0xff != NEWGEN
-        && body.first() == Some(&INET)
+        && body.first() == Some(&IP6)
         && attribute(content(body), 1).and_then(text) == Some(table)
 }
 
 fn body() -> Attributes {
-    Attributes::after(header(INET, 0))
+    Attributes::after(header(IP6, 0))
 }
 
 /// `struct nfgenmsg`: family, version, and a resource in network order.
@@ -303,8 +303,8 @@ fn element(body: &[u8]) -> Option<Element> {
 const SUBSYSTEM: u16 = 10;
 const BATCH_BEGIN: u16 = 16;
 const BATCH_END: u16 = 17;
-/// NFPROTO_INET: both families.
-const INET: u8 = 1;
+/// NFPROTO_IPV6.
+const IP6: u8 = 10;
 const NEWTABLE: u16 = 0;
 const GETTABLE: u16 = 1;
 const DELTABLE: u16 = 2;

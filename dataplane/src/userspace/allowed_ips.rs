@@ -88,26 +88,43 @@ mod tests {
     proptest! {
         #[test]
         fn it_agrees_with_a_plain_search(
-            steps in proptest::collection::vec((0u8..4, 0u8..=32, 0usize..3, any::<bool>()), 0..40),
+            steps in proptest::collection::vec(
+                (any::<bool>(), 0u8..4, 0u8..=128, 0usize..3, 0u8..8), 0..60,
+            ),
         ) {
             let mut table = AllowedIps::default();
             let mut plain: Vec<(Prefix, usize)> = Vec::new();
-            for (octet, length, peer, insert) in steps {
-                let address = IpAddr::from([octet << 6, octet, octet, octet]);
+            for (v6, octet, length, peer, kind) in steps {
+                let address = match v6 {
+                    true => IpAddr::from([u16::from(octet) << 14 | u16::from(octet); 8]),
+                    false => IpAddr::from([octet << 6, octet, octet, octet]),
+                };
+                let length = if v6 { length } else { length % 33 };
                 let prefix = Prefix::containing(address, length).unwrap();
-                if insert {
-                    table.insert(prefix, peer);
-                    plain.retain(|(p, _)| *p != prefix);
-                    plain.push((prefix, peer));
-                } else {
-                    table.remove(prefix, peer);
-                    plain.retain(|(p, o)| (*p, *o) != (prefix, peer));
+                match kind {
+                    0..5 => {
+                        table.insert(prefix, peer);
+                        plain.retain(|(p, _)| *p != prefix);
+                        plain.push((prefix, peer));
+                    }
+                    5..7 => {
+                        table.remove(prefix, peer);
+                        plain.retain(|(p, o)| (*p, *o) != (prefix, peer));
+                    }
+                    _ => {
+                        table.remove_all(peer);
+                        plain.retain(|(_, owner)| *owner != peer);
+                    }
                 }
                 let best = plain
                     .iter()
                     .filter(|(p, _)| p.contains_address(address))
                     .max_by_key(|(p, _)| p.length());
                 prop_assert_eq!(table.peer(address), best.map(|(_, peer)| *peer));
+                for peer in 0..3 {
+                    let of = plain.iter().filter(|(_, owner)| *owner == peer);
+                    prop_assert_eq!(table.of(peer).count(), of.count());
+                }
             }
         }
     }

@@ -105,7 +105,7 @@ fn socket_path(name: &IfName) -> PathBuf {
 }
 
 /// Where `wg` and every other tool look for configuration sockets.
-const SOCKET_DIR: &str = "/var/run/wireguard";
+pub(crate) const SOCKET_DIR: &str = "/var/run/wireguard";
 /// Clients of a device at a time.
 const CONNECTIONS: usize = 8;
 /// Octets of a request: some ten thousand prefixes.

@@ -1,103 +1,35 @@
-//! One WireGuard device of the helper: a TUN interface, a UDP port, a configuration socket.
+//! One WireGuard device of the helper at work: packets between its interface and its port.
 
 use std::cell::RefCell;
 use std::io;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::net::if_::if_nametoindex;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::net::UnixListener;
-use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
+use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::coalesce::Run;
-use super::control::{self, Ask};
+use super::control::Ask;
+use super::drops::{Drops, Loss};
+use super::ecn;
 use super::noise::Noise;
 use super::outbox::Outbox;
+use super::saved::Saved;
 use super::segment::{self, ROOM};
 use super::socket::{Received, Sockets};
 use super::tun::{Tun, is_detached};
-use super::uapi::{self, Request, Update};
+use super::uapi::{self, Greeting, Request, Update};
 use super::virtio;
-use super::worker::Worker;
-use crate::model::IfName;
 
-/// A running device. It ends by [`Self::stop`], or when its interface is deleted.
-pub(super) struct Running {
-    index: u32,
-    stop: oneshot::Sender<()>,
-    task: JoinHandle<()>,
-}
-
-impl Running {
-    /// Makes the interface, which lives as long as the device, and the configuration socket.
-    pub(super) fn start(name: &IfName, mtu: u32, worker: Arc<Worker>) -> Result<Self, String> {
-        let tun = Tun::create(name, mtu)
-            .map_err(|error| format!("create TUN interface {name}: {error}"))?;
-        let index = if_nametoindex(name.as_str()).map_err(|error| error.to_string())?;
-        let listener = control::listen(name)
-            .map_err(|error| format!("make configuration socket of {name}: {error}"))?;
-        let (stop, stopped) = oneshot::channel();
-        let task = tokio::spawn(run(name.clone(), tun, (listener, stopped), worker));
-        Ok(Self { index, stop, task })
-    }
-
-    /// Whether it still works, and the interface of that name is still its own.
-    pub(super) fn is_alive(&self, name: &IfName) -> bool {
-        !self.task.is_finished() && if_nametoindex(name.as_str()) == Ok(self.index)
-    }
-
-    /// Ends it.
-    pub(super) async fn stop(self) {
-        let Self { stop, task, .. } = self;
-        // Either may have ended already; the outcome is the same.
-        let _ = stop.send(());
-        let _ = task.await;
-    }
-}
-
-async fn run(
-    name: IfName,
-    tun: Tun,
-    (listener, stopped): (UnixListener, oneshot::Receiver<()>),
-    worker: Arc<Worker>,
-) {
-    let (device, asks) = mpsc::channel(1);
-    let mut carrier = worker.spawn(carry(name.clone(), tun, asks));
-    tokio::select! {
-        _ = &mut carrier => {}
-        () = control::serve(listener, device) => {}
-        _ = stopped => carrier.abort(),
-    }
-    control::remove(&name);
-    // It has ended, or ends at once.
-    let _ = carrier.await;
-}
-
-/// Carries packets until the interface goes.
-async fn carry(name: IfName, tun: Tun, mut asks: mpsc::Receiver<Ask>) {
-    let outcome = async {
-        let mut device = Device::new(tun)?;
-        loop {
-            device.turn(&mut asks).await?;
-            // Others on this thread have their turn.
-            tokio::task::yield_now().await;
-        }
-    };
-    let outcome: io::Result<std::convert::Infallible> = outcome.await;
-    match outcome {
-        Err(error) if is_detached(&error) => tracing::debug!("{name} was deleted"),
-        Err(error) => tracing::warn!("{name} failed: {error}"),
-    }
-}
-
-struct Device {
+/// A device.
+pub(super) struct Device {
     tun: AsyncFd<Tun>,
+    /// What a successor starts from.
+    saved: Saved,
+    drops: Arc<Drops>,
     mtu: usize,
     sockets: Option<Sockets>,
     fwmark: u32,
@@ -143,16 +75,19 @@ impl Default for Buffers {
 }
 
 impl Device {
-    fn new(tun: Tun) -> io::Result<Self> {
+    /// A device without keys and peers. It stays with the thread that makes it.
+    pub(super) fn new((tun, saved): (Tun, Saved), drops: Arc<Drops>) -> io::Result<Self> {
         let mtu = tun.mtu()?;
         let mut tick = tokio::time::interval_at(next_tick(), TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
         Ok(Self {
             tun: tun.watched()?,
+            saved,
+            drops: Arc::clone(&drops),
             mtu,
             sockets: None,
             fwmark: 0,
-            noise: Noise::default(),
+            noise: Noise::new(drops),
             congested: false,
             has_sent: true,
             tick,
@@ -160,7 +95,7 @@ impl Device {
     }
 
     /// Waits for something to do, and does it.
-    async fn turn(&mut self, asks: &mut mpsc::Receiver<Ask>) -> io::Result<()> {
+    pub(super) async fn turn(&mut self, asks: &mut mpsc::Receiver<Ask>) -> io::Result<()> {
         let Self { tun, sockets, congested, tick, .. } = self;
         tokio::select! {
             Some(ask) = asks.recv() => self.answer(ask),
@@ -169,6 +104,9 @@ impl Device {
                     self.mtu = self.tun.get_ref().mtu().unwrap_or(self.mtu);
                 }
                 self.do_what_is_due();
+                if self.noise.has_moved() {
+                    self.save();
+                }
             }
             outcome = readable(sockets.as_ref()) => {
                 outcome?;
@@ -188,15 +126,23 @@ impl Device {
 
     fn answer(&mut self, Ask { request, answer }: Ask) {
         let text = match request {
-            Request::Get => {
-                let port = self.sockets.as_ref().map_or(0, Sockets::port);
-                let device = uapi::Device { port, fwmark: self.fwmark, ..self.noise.describe() };
-                device.text() + &uapi::outcome(Ok(()))
-            }
+            Request::Get => self.describe().text() + &uapi::outcome(Ok(())),
             Request::Set(update) => uapi::outcome(self.set(update)),
         };
         // A client that does not wait for it has it done all the same.
         let _ = answer.send(text);
+    }
+
+    fn describe(&self) -> uapi::Device {
+        let port = self.sockets.as_ref().map_or(0, Sockets::port);
+        uapi::Device { port, fwmark: self.fwmark, ..self.noise.describe() }
+    }
+
+    /// Leaves what a successor starts from.
+    fn save(&mut self) {
+        if let Err(error) = self.saved.write(&self.describe().text()) {
+            tracing::warn!("configuration not saved: {error}");
+        }
     }
 
     /// Changes the device, all of it or nothing.
@@ -215,12 +161,20 @@ impl Device {
             self.sockets = Some(Sockets::bind(wanted, fwmark).map_err(errno)?);
             self.noise.speak_up();
         }
-        if fwmark != self.fwmark {
+        if current != Some(wanted) || fwmark != self.fwmark {
             self.noise.forget_sources();
         }
         self.fwmark = fwmark;
+        let greeting = update.greeting;
         self.noise.set(update);
+        if greeting == Greeting::AtOnce {
+            BUFFERS.with_borrow_mut(|Buffers { outbox, .. }| {
+                self.noise.greet(outbox, Instant::now());
+                self.flush(outbox);
+            });
+        }
         self.do_what_is_due();
+        self.save();
         Ok(())
     }
 
@@ -235,6 +189,7 @@ impl Device {
     fn send(&mut self, buffers: &mut Buffers) -> io::Result<()> {
         let now = Instant::now();
         self.has_sent = true;
+        let port = self.sockets.as_ref().map_or(0, Sockets::port);
         for _ in 0..BATCH {
             let read = self.tun.try_io(Interest::READABLE, |tun| {
                 tun.read(&mut buffers.packet[..virtio::LEN + PACKET - ROOM])
@@ -246,7 +201,16 @@ impl Device {
             };
             let packet = (&mut buffers.packet[place.start..], place.len());
             let peer = self.noise.route(&packet.0[..packet.1]);
-            let (Some(offload), Some(peer)) = (offload, peer) else { continue };
+            let (Some(offload), Some(peer)) = (offload, peer) else {
+                if offload.is_none() {
+                    self.drops.one(Loss::Malformed);
+                }
+                continue;
+            };
+            if self.noise.is_own(peer, &packet.0[..packet.1], port) {
+                self.drops.one(Loss::Loop);
+                continue;
+            }
             let (segment, outbox) = (&mut buffers.segment, &mut buffers.outbox);
             let split = segment::split(packet, offload, segment, |buffer, length| {
                 if outbox.is_full() {
@@ -257,6 +221,7 @@ impl Device {
                 self.noise.seal(peer, &buffer[..padded], outbox, now);
             });
             if split.is_err() {
+                self.drops.one(Loss::Malformed);
                 tracing::trace!("a packet of the kernel makes no sense: {offload:?}");
             }
         }
@@ -294,7 +259,10 @@ impl Device {
     }
 
     fn open(&mut self, received: &Received, buffers: &mut Buffers, now: Instant) -> io::Result<()> {
-        let Received { from, octets, size } = *received;
+        let Received { from, octets, size, class, lost } = *received;
+        if lost > 0 {
+            self.drops.many(Loss::ReceiveQueueFull, lost);
+        }
         let mut start = 0;
         while start < octets {
             let end = octets.min(start + size);
@@ -309,6 +277,7 @@ impl Device {
             let datagram = (from, &buffers.datagrams[start..end]);
             if let Some(length) = self.noise.open(datagram, space, &mut buffers.outbox, now) {
                 let packet = buffers.used..buffers.used + length;
+                ecn::decapsulate(class, &mut buffers.opened[packet.clone()]);
                 if !buffers.run.join(&buffers.opened, &packet) {
                     self.deliver(buffers)?;
                     buffers.run.start(&buffers.opened, packet);
@@ -333,6 +302,7 @@ impl Device {
             Err(error) if is_detached(&error) => Err(error),
             // It is switched off, or the packet is not one.
             Err(error) => {
+                self.drops.one(Loss::DeliveryRefused);
                 tracing::trace!("packet refused by the kernel: {error}");
                 Ok(())
             }
@@ -341,19 +311,24 @@ impl Device {
     }
 
     fn flush(&mut self, outbox: &mut Outbox) {
-        if let Some(sockets) = &mut self.sockets {
-            let _ = outbox.trains().try_for_each(|(train, octets)| {
-                match sockets.send(train, octets) {
-                    // What is left is lost, as in any full queue.
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                        self.congested = true;
-                        return ControlFlow::Break(());
-                    }
-                    Err(error) => tracing::trace!("send to {}: {error}", train.endpoint.to),
-                    Ok(()) => {}
+        let Some(sockets) = &mut self.sockets else { return outbox.clear() };
+        for (train, octets) in outbox.trains() {
+            if self.congested {
+                // What is left is lost, as in any full queue.
+                self.drops.many(Loss::SendQueueFull, train.count());
+                continue;
+            }
+            match sockets.send(train, octets) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.congested = true;
+                    self.drops.many(Loss::SendQueueFull, train.count());
                 }
-                ControlFlow::Continue(())
-            });
+                Err(error) => {
+                    self.drops.many(Loss::SendRefused, train.count());
+                    tracing::trace!("send to {}: {error}", train.endpoint.to);
+                }
+                Ok(()) => {}
+            }
         }
         outbox.clear();
     }

@@ -4,21 +4,23 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write as _};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::setsid;
-use tokio::io::{AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Mutex, Notify, Semaphore};
 
+use super::channel::Channel;
 use super::control;
-use super::device::Running;
+use super::drops::Drops;
 use super::protocol::{self, Answer, Request};
-use super::worker::Workers;
+use super::running::Running;
+use super::worker::{Worker, Workers};
 use crate::error::Error;
 use crate::model::IfName;
 
@@ -41,18 +43,22 @@ pub fn helper_main(run_dir: &Path) -> Result<(), Error> {
 async fn serve(run_dir: &Path) -> io::Result<()> {
     // Fails only for the leader of a session, which needs no other.
     let _ = setsid();
-    // A thousand interfaces need four thousand descriptors; the usual limit is 1024.
-    let _ = getrlimit(Resource::RLIMIT_NOFILE)
-        .and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
+    protocol::allow_descriptors();
     umask(Mode::from_bits_truncate(0o077));
     let mut hangup = signal(SignalKind::hangup())?;
     protocol::make_run_dir(run_dir)?;
+    let path = protocol::socket_path(run_dir);
     // Held until the process ends.
     let lock = File::create(protocol::lock_path(run_dir))?;
-    if lock.try_lock().is_err() {
-        return Ok(());
+    let mut tries = 0;
+    while lock.try_lock().is_err() {
+        // One that was killed lets go of its socket a little before the lock.
+        if tries == LOCK_TRIES || UnixStream::connect(&path).await.is_ok() {
+            return Ok(());
+        }
+        tries += 1;
+        tokio::time::sleep(LOCK_PAUSE).await;
     }
-    let path = protocol::socket_path(run_dir);
     match std::fs::remove_file(&path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -81,8 +87,11 @@ fn say_ready() -> io::Result<()> {
     }
 }
 
+type Devices = BTreeMap<IfName, Running>;
+
 struct Helper {
-    devices: Mutex<BTreeMap<IfName, Running>>,
+    devices: Mutex<Devices>,
+    drops: Arc<Drops>,
     workers: Mutex<Workers>,
     stop: Notify,
     connections: Arc<Semaphore>,
@@ -92,6 +101,7 @@ impl Default for Helper {
     fn default() -> Self {
         Self {
             devices: Mutex::default(),
+            drops: Arc::default(),
             workers: Mutex::default(),
             stop: Notify::new(),
             connections: Arc::new(Semaphore::new(CONNECTIONS)),
@@ -116,11 +126,16 @@ impl Helper {
     }
 
     async fn converse(&self, stream: UnixStream) -> io::Result<()> {
-        let mut stream = BufReader::new(stream);
-        while let Some(request) = protocol::read::<Request>(&mut stream).await? {
+        let mut channel = Channel::new(stream);
+        while let Some((request, descriptors)) = channel.receive::<Request>().await? {
             let is_stop = matches!(request, Request::Stop);
-            let answer = self.answer(request).await;
-            stream.write_all(&protocol::line(&answer)?).await?;
+            let mut devices = self.devices.lock().await;
+            bury(&request, &mut devices).await;
+            let (answer, held) = self.answer(request, descriptors, &mut devices).await;
+            // What is held lives as long as the device, which may end meanwhile.
+            let legacy = held.and_then(|name| devices.get(&name)).map(Running::legacy);
+            channel.send(&answer, legacy.as_ref().map_or(&[], |legacy| &legacy[..])).await?;
+            drop(devices);
             if is_stop {
                 self.stop.notify_one();
             }
@@ -128,48 +143,94 @@ impl Helper {
         Ok(())
     }
 
-    async fn answer(&self, request: Request) -> Answer {
-        let mut devices = self.devices.lock().await;
-        stop_all(devices.extract_if(.., |name, device| !device.is_alive(name))).await;
-        match request {
-            Request::Create { name, mtu } => Answer {
-                error: self.create(&mut devices, name, mtu).await.err(),
+    /// The answer, and the interface whose legacy goes with it.
+    async fn answer(
+        &self,
+        request: Request,
+        descriptors: Vec<OwnedFd>,
+        devices: &mut Devices,
+    ) -> (Answer, Option<IfName>) {
+        let answer = match request {
+            Request::Create { name, mtu } => match self.create(devices, &name, mtu).await {
+                Ok(()) => return (Answer::default(), Some(name)),
+                Err(error) => Answer { error: Some(error), ..Answer::default() },
+            },
+            Request::Restore { name } => Answer {
+                error: self.restore(devices, &name, descriptors).await.err(),
                 ..Answer::default()
             },
+            Request::Hold { name } => return (Answer::default(), Some(name)),
             Request::Delete { name } => {
                 if let Some(device) = devices.remove(&name) {
                     device.stop().await;
                 }
                 Answer::default()
             }
-            Request::List => Answer { error: None, names: devices.keys().cloned().collect() },
+            Request::List => {
+                Answer { names: devices.keys().cloned().collect(), ..Answer::default() }
+            }
+            Request::Drops => {
+                let drops = self.drops.counts();
+                let drops = drops.map(|(name, count)| (name.to_owned(), count)).collect();
+                Answer { drops, ..Answer::default() }
+            }
             Request::Unknown => Answer {
                 error: Some("it is too old for this request; `sixwire down`, then up".to_owned()),
                 ..Answer::default()
             },
             Request::Stop => {
-                stop_all(std::mem::take(&mut *devices)).await;
+                stop_all(std::mem::take(devices)).await;
                 Answer::default()
             }
-        }
+        };
+        (answer, None)
     }
 
-    async fn create(
-        &self,
-        devices: &mut BTreeMap<IfName, Running>,
-        name: IfName,
-        mtu: u32,
-    ) -> Result<(), String> {
-        if devices.contains_key(&name) {
+    async fn create(&self, devices: &mut Devices, name: &IfName, mtu: u32) -> Result<(), String> {
+        if devices.contains_key(name) {
             return Ok(());
         }
+        let place = self.place(devices).await?;
+        devices.insert(name.clone(), Running::make(name, mtu, place)?);
+        Ok(())
+    }
+
+    async fn restore(
+        &self,
+        devices: &mut Devices,
+        name: &IfName,
+        descriptors: Vec<OwnedFd>,
+    ) -> Result<(), String> {
+        let legacy = descriptors.try_into().map_err(|_| "nothing to restore it from".to_owned())?;
+        if devices.contains_key(name) {
+            return Ok(());
+        }
+        let place = self.place(devices).await?;
+        devices.insert(name.clone(), Running::restore(name, legacy, place).await?);
+        Ok(())
+    }
+
+    /// Where a further device goes.
+    async fn place(&self, devices: &Devices) -> Result<(Arc<Worker>, Arc<Drops>), String> {
         if devices.len() >= DEVICES {
             return Err(format!("it has {DEVICES} interfaces already, its limit"));
         }
         let worker = self.workers.lock().await.least_busy().map_err(|error| error.to_string())?;
-        let device = Running::start(&name, mtu, worker)?;
-        devices.insert(name, device);
-        Ok(())
+        Ok((worker, Arc::clone(&self.drops)))
+    }
+}
+
+/// Forgets devices that have ended: the one that a request is about, or all.
+async fn bury(request: &Request, devices: &mut Devices) {
+    match request {
+        Request::Create { name, .. } | Request::Restore { name } | Request::Hold { name } => {
+            if devices.get(name).is_some_and(|device| !device.is_alive(name))
+                && let Some(device) = devices.remove(name)
+            {
+                device.stop().await;
+            }
+        }
+        _ => stop_all(devices.extract_if(.., |name, device| !device.is_alive(name))).await,
     }
 }
 
@@ -181,5 +242,8 @@ async fn stop_all(devices: impl IntoIterator<Item = (IfName, Running)>) {
 
 /// Connections at a time; the daemon uses two, and one for each removal under way.
 const CONNECTIONS: usize = 64;
-/// Interfaces at a time: 4 descriptors each.
+/// Interfaces at a time: 8 descriptors each.
 const DEVICES: usize = 1000;
+/// How often, and after what pause each, the lock of a predecessor is tried that does not answer.
+const LOCK_TRIES: u32 = 100;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);

@@ -13,10 +13,14 @@ use sixwire_proto::keys::{WgPrivateKey, WgPublicKey};
 use tokio::time::Instant;
 
 use super::allowed_ips::AllowedIps;
+use super::drops::{Drops, Loss};
+use super::ecn;
 use super::endpoint::Endpoint;
+use super::former::KeyChange;
 use super::outbox::Outbox;
-use super::packet::{destination, source};
+use super::packet::{destination, source, udp_ports};
 use super::peer::{Identity, Opened, Peer};
+use super::throttle::Throttle;
 use super::uapi::{self, Allowed, PeerUpdate, Update};
 
 /// Keys and peers of a device.
@@ -28,12 +32,32 @@ pub(super) struct Noise {
     peers: Vec<Option<Peer>>,
     by_key: BTreeMap<WgPublicKey, usize>,
     allowed_ips: AllowedIps,
+    throttle: Throttle,
+    drops: Arc<Drops>,
 }
 
 impl Noise {
+    /// Without keys and peers.
+    pub(super) fn new(drops: Arc<Drops>) -> Self {
+        Self { drops, ..Self::default() }
+    }
+
     /// The peer that a packet goes to.
     pub(super) fn route(&self, packet: &[u8]) -> Option<usize> {
-        self.allowed_ips.peer(destination(packet)?)
+        let peer = destination(packet).and_then(|address| self.allowed_ips.peer(address));
+        if peer.is_none() {
+            self.drops.one(Loss::NoPeer);
+        }
+        peer
+    }
+
+    /// Whether a packet for a peer is a datagram that we have sent it: it would go round for ever.
+    pub(super) fn is_own(&self, peer: usize, packet: &[u8], port: u16) -> bool {
+        let Some(ports) = udp_ports(packet) else { return false };
+        let peer = self.peers.get(peer).and_then(Option::as_ref);
+        peer.and_then(|peer| peer.endpoint).is_some_and(|endpoint| {
+            ports == [port, endpoint.to.port()] && destination(packet) == Some(endpoint.to.ip())
+        })
     }
 
     /// Encrypts a packet for a peer that [`Self::route`] gave.
@@ -52,12 +76,22 @@ impl Noise {
         outbox: &mut Outbox,
         now: Instant,
     ) -> Option<usize> {
-        let place = self.sender(from, datagram, outbox)?;
-        let peer = self.peers.get_mut(place)?.as_mut()?;
+        let sender = self.sender(from, datagram, outbox, now).and_then(|place| {
+            let peer = self.peers.get_mut(place).and_then(Option::as_mut);
+            peer.map(|peer| (place, peer)).ok_or(Loss::Stranger)
+        });
+        let (place, peer) = sender.inspect_err(|loss| self.drops.one(*loss)).ok()?;
         match peer.open((from, datagram), buffer, outbox, now) {
             Opened::Packet(length) => {
-                let owner = self.allowed_ips.peer(source(&buffer[..length])?);
-                (owner == Some(place)).then_some(length)
+                let packet = &buffer[..length];
+                let owner = source(packet).and_then(|address| self.allowed_ips.peer(address));
+                if owner != Some(place) {
+                    // Nothing that was received for us.
+                    peer.rx_bytes -= datagram.len() as u64;
+                    self.drops.one(Loss::ForeignSource);
+                    return None;
+                }
+                Some(length)
             }
             Opened::Authentic | Opened::Nothing => None,
         }
@@ -68,6 +102,7 @@ impl Noise {
         if let Some(identity) = &self.identity {
             identity.limiter.reset_count();
         }
+        self.throttle.tick(now);
         for peer in self.peers.iter_mut().flatten() {
             if outbox.is_full() {
                 // The rest has its turn a moment later.
@@ -82,10 +117,24 @@ impl Noise {
         self.peers.iter_mut().flatten().for_each(Peer::speak_up);
     }
 
-    /// Leaves it to the kernel where to send from: with another mark, packets may leave by another uplink.
+    /// Datagrams leave another way now: what they were sent from may be wrong there.
     pub(super) fn forget_sources(&mut self) {
-        let peers = self.peers.iter_mut().flatten();
-        peers.filter_map(|peer| peer.endpoint.as_mut()).for_each(|endpoint| endpoint.from = None);
+        self.peers.iter_mut().flatten().for_each(Peer::forget_source);
+    }
+
+    /// Asks every peer for a session that has none.
+    pub(super) fn greet(&mut self, outbox: &mut Outbox, now: Instant) {
+        for peer in self.peers.iter_mut().flatten() {
+            if outbox.is_full() {
+                break;
+            }
+            peer.initiate(outbox, now);
+        }
+    }
+
+    /// Whether a peer was seen elsewhere since the last time this was asked.
+    pub(super) fn has_moved(&mut self) -> bool {
+        self.peers.iter_mut().flatten().fold(false, |moved, peer| peer.has_moved() | moved)
     }
 
     /// Whether a change can be made.
@@ -132,25 +181,35 @@ impl Noise {
 
     /// The place of the peer that a datagram says it is from. Handshakes are looked at only as far
     /// as the sender's address has proved itself, when there are many.
-    fn sender(&self, from: Endpoint, datagram: &[u8], outbox: &mut Outbox) -> Option<usize> {
+    fn sender(
+        &mut self,
+        from: Endpoint,
+        datagram: &[u8],
+        outbox: &mut Outbox,
+        now: Instant,
+    ) -> Result<usize, Loss> {
         if let [4, 0, 0, 0, a, b, c, d, ..] = *datagram {
             return place(u32::from_le_bytes([a, b, c, d]));
         }
-        let identity = self.identity.as_ref()?;
+        let identity = self.identity.as_ref().ok_or(Loss::Stranger)?;
         let mut cookie = [0; 64];
         match identity.limiter.verify_packet(Some(from.to.ip()), datagram, &mut cookie) {
             Ok(Packet::HandshakeInit(init)) => {
-                let half = parse_handshake_anon(&identity.secret, &identity.public, &init).ok()?;
-                self.by_key.get(&WgPublicKey(half.peer_static_public)).copied()
+                if !self.throttle.admits(from.to.ip(), now) {
+                    return Err(Loss::HandshakeRate);
+                }
+                let half = parse_handshake_anon(&identity.secret, &identity.public, &init);
+                let key = half.map_err(|_| Loss::Stranger)?.peer_static_public;
+                self.by_key.get(&WgPublicKey(key)).copied().ok_or(Loss::Stranger)
             }
             Ok(Packet::HandshakeResponse(response)) => place(response.receiver_idx),
             Ok(Packet::PacketCookieReply(reply)) => place(reply.receiver_idx),
             Ok(Packet::PacketData(data)) => place(data.receiver_idx),
             Err(TunnResult::WriteToNetwork(cookie)) => {
-                outbox.push(from, cookie);
-                None
+                outbox.push(from, cookie, ecn::HANDSHAKE);
+                Err(Loss::CookieAsked)
             }
-            Err(_) => None,
+            Err(_) => Err(Loss::Stranger),
         }
     }
 
@@ -165,9 +224,13 @@ impl Noise {
             Identity { secret, public, limiter }
         });
         self.private_key = key;
+        // We cannot be our own peer.
+        if let Some(key) = &self.private_key {
+            self.remove(key.public());
+        }
         for (slot, peer) in (0..).zip(&mut self.peers) {
             if let Some(peer) = peer {
-                peer.renew(self.identity.as_ref(), slot);
+                peer.renew(self.identity.as_ref(), slot, KeyChange::Private);
             }
         }
     }
@@ -202,7 +265,8 @@ impl Noise {
             && key != peer.preshared_key
         {
             peer.preshared_key = key;
-            peer.renew(self.identity.as_ref(), u32::try_from(place).unwrap_or(u32::MAX));
+            let slot = u32::try_from(place).unwrap_or(u32::MAX);
+            peer.renew(self.identity.as_ref(), slot, KeyChange::Preshared);
         }
         if let Some(keepalive) = update.keepalive {
             if peer.keepalive == 0 {
@@ -214,8 +278,9 @@ impl Noise {
 
     fn add(&mut self, key: WgPublicKey) -> usize {
         let place = self.peers.iter().position(Option::is_none).unwrap_or(self.peers.len());
-        let mut peer = Peer::new(key);
-        peer.renew(self.identity.as_ref(), u32::try_from(place).unwrap_or(u32::MAX));
+        let mut peer = Peer::new(key, Arc::clone(&self.drops));
+        let slot = u32::try_from(place).unwrap_or(u32::MAX);
+        peer.renew(self.identity.as_ref(), slot, KeyChange::Private);
         match self.peers.get_mut(place) {
             Some(free) => *free = Some(peer),
             None => self.peers.push(Some(peer)),
@@ -233,8 +298,8 @@ impl Noise {
 }
 
 /// The peer that an index of a session stands for; the library counts sessions in the last octet.
-fn place(index: u32) -> Option<usize> {
-    usize::try_from(index >> 8).ok()
+fn place(index: u32) -> Result<usize, Loss> {
+    usize::try_from(index >> 8).map_err(|_| Loss::Stranger)
 }
 
 /// Peers of a device: one per tunnel is the rule.

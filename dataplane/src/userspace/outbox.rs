@@ -18,6 +18,8 @@ pub(super) struct Train {
     pub(super) octets: Range<usize>,
     /// Octets of each.
     pub(super) size: usize,
+    /// Traffic class of each.
+    pub(super) class: u8,
     count: usize,
 }
 
@@ -34,24 +36,26 @@ impl Outbox {
         &mut self.buffer[self.used..]
     }
 
-    /// Takes the first `length` octets of the space as a datagram.
-    pub(super) fn commit(&mut self, to: Endpoint, length: usize) {
+    /// Takes the first `length` octets of the space as a datagram of a traffic class.
+    pub(super) fn commit(&mut self, to: Endpoint, length: usize, class: u8) {
         let octets = self.used..self.used + length;
         self.used = octets.end;
-        match self.runs.last_mut().filter(|train| train.takes(to, length)) {
+        match self.runs.last_mut().filter(|train| train.takes(to, length, class)) {
             Some(train) => {
                 train.octets.end = octets.end;
                 train.count += 1;
             }
-            None => self.runs.push(Train { endpoint: to, octets, size: length, count: 1 }),
+            None => {
+                self.runs.push(Train { endpoint: to, octets, size: length, class, count: 1 });
+            }
         }
     }
 
     /// Takes a copy of a datagram; drops it if there is no room.
-    pub(super) fn push(&mut self, to: Endpoint, datagram: &[u8]) {
+    pub(super) fn push(&mut self, to: Endpoint, datagram: &[u8], class: u8) {
         if let Some(space) = self.space().get_mut(..datagram.len()) {
             space.copy_from_slice(datagram);
-            self.commit(to, datagram.len());
+            self.commit(to, datagram.len(), class);
         }
     }
 
@@ -73,10 +77,16 @@ impl Outbox {
 }
 
 impl Train {
+    /// How many they are.
+    pub(super) fn count(&self) -> u64 {
+        self.count as u64
+    }
+
     /// Whether a further datagram can go with it.
-    fn takes(&self, to: Endpoint, length: usize) -> bool {
+    fn takes(&self, to: Endpoint, length: usize, class: u8) -> bool {
         let is_even = self.octets.len() == self.size * self.count;
         self.endpoint == to
+            && self.class == class
             && is_even
             && length <= self.size
             && self.count < TRAIN_DATAGRAMS
@@ -106,12 +116,16 @@ mod tests {
         let mut outbox = Outbox::default();
         let [a, b] = ["192.0.2.1:1", "[2001:db8::1]:1"].map(endpoint);
         for (to, length) in [(a, 100), (a, 100), (a, 60), (a, 100), (a, 101), (b, 101), (b, 101)] {
-            outbox.push(to, &vec![7; length]);
+            outbox.push(to, &vec![7; length], 0);
         }
+        outbox.push(b, &[7; 101], 2);
         let trains: Vec<_> =
             outbox.trains().map(|(t, octets)| (t.endpoint, octets.len(), t.size)).collect();
-        let wanted = [(a, 260, 100), (a, 100, 100), (a, 101, 101), (b, 202, 101)];
-        assert_eq!(trains, wanted, "a shorter one ends a train, a longer one starts its own");
+        let wanted = [(a, 260, 100), (a, 100, 100), (a, 101, 101), (b, 202, 101), (b, 101, 101)];
+        assert_eq!(
+            trains, wanted,
+            "a shorter one ends a train, a longer one or one of another class starts its own"
+        );
         outbox.clear();
         assert_eq!(outbox.trains().count(), 0);
     }
@@ -123,7 +137,7 @@ mod tests {
         for (length, count) in [(1452, 45), (10, 64)] {
             outbox.clear();
             while outbox.trains().count() < 2 && !outbox.is_full() {
-                outbox.push(to, &vec![0; length]);
+                outbox.push(to, &vec![0; length], 0);
             }
             let first = outbox.trains().next().unwrap().0.clone();
             assert_eq!((first.count, first.octets.len()), (count, length * count));
@@ -135,7 +149,7 @@ mod tests {
         let mut outbox = Outbox::default();
         let to = endpoint("192.0.2.1:1");
         for _ in 0..10 {
-            outbox.push(to, &vec![0; LARGEST]);
+            outbox.push(to, &vec![0; LARGEST], 0);
         }
         assert!(outbox.is_full());
         assert_eq!(outbox.trains().count(), 4);

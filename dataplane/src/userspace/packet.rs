@@ -89,6 +89,13 @@ pub(super) fn destination(packet: &[u8]) -> Option<IpAddr> {
     }
 }
 
+/// The ports of a UDP packet, or of its first fragment: from and to.
+pub(super) fn udp_ports(packet: &[u8]) -> Option<[u16; 2]> {
+    let layout = Layout::of(packet).filter(|layout| layout.protocol == UDP)?;
+    let ports = packet.get(layout.transport..layout.transport + udp::LENGTH)?;
+    Some([number16(ports, 0), number16(ports, 2)])
+}
+
 fn address4(octets: &[u8]) -> Option<IpAddr> {
     octets.first_chunk::<4>().map(|octets| Ipv4Addr::from(*octets).into())
 }
@@ -144,6 +151,17 @@ pub(super) const V6_HEADER: usize = 40;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_udp_has_udp_ports() {
+        let mut packet = [0; 24];
+        (packet[0], packet[9]) = (0x45, UDP);
+        packet[20..].copy_from_slice(&[1, 2, 3, 4]);
+        assert_eq!(udp_ports(&packet), Some([0x102, 0x304]));
+        assert_eq!(udp_ports(&packet[..23]), None);
+        packet[9] = TCP;
+        assert_eq!(udp_ports(&packet), None);
+    }
 
     #[test]
     fn short_and_foreign_packets_have_no_layout() {

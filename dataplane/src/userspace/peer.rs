@@ -1,15 +1,19 @@
-//! A peer of a device: its configuration, its session, its counters.
+//! A peer of a device: its configuration, its sessions, its counters.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use defguard_boringtun::noise::errors::WireGuardError;
 use defguard_boringtun::noise::rate_limiter::RateLimiter;
 use defguard_boringtun::noise::{Tunn, TunnResult};
 use defguard_boringtun::x25519::{PublicKey, StaticSecret};
 use sixwire_proto::keys::{PresharedKey, WgPublicKey};
 use tokio::time::Instant;
 
+use super::drops::{Drops, Loss};
+use super::ecn;
 use super::endpoint::Endpoint;
+use super::former::{Former, KeyChange};
 use super::outbox::Outbox;
 
 /// A peer. Without a private key of the device it has no session, and nothing passes.
@@ -22,11 +26,18 @@ pub(super) struct Peer {
     pub(super) rx_bytes: u64,
     pub(super) tx_bytes: u64,
     tunnel: Option<Tunn>,
+    /// Sessions of before the last change of keys.
+    former: Option<Former>,
     last_handshake: Option<Duration>,
     /// When the last packet passed, either way; `None` asks for one at once.
     last_packet: Option<Instant>,
-    /// Packets wait for a session.
-    waiting: bool,
+    /// Packets that wait for a session.
+    waiting: usize,
+    /// A handshake was asked for, and nothing has come since.
+    asked: bool,
+    /// Its endpoint changed by itself.
+    has_moved: bool,
+    drops: Arc<Drops>,
 }
 
 /// What a device gives each of its peers.
@@ -47,7 +58,7 @@ pub(super) enum Opened {
 }
 
 impl Peer {
-    pub(super) fn new(key: WgPublicKey) -> Self {
+    pub(super) fn new(key: WgPublicKey, drops: Arc<Drops>) -> Self {
         Self {
             key,
             preshared_key: None,
@@ -56,16 +67,21 @@ impl Peer {
             rx_bytes: 0,
             tx_bytes: 0,
             tunnel: None,
+            former: None,
             last_handshake: None,
             last_packet: None,
-            waiting: false,
+            waiting: 0,
+            asked: false,
+            has_moved: false,
+            drops,
         }
     }
 
-    /// Starts without a session, for the keys have changed.
-    pub(super) fn renew(&mut self, identity: Option<&Identity>, slot: u32) {
-        self.waiting = false;
-        self.tunnel = identity.map(|identity| {
+    /// Works with other keys from the next handshake on.
+    pub(super) fn renew(&mut self, identity: Option<&Identity>, slot: u32, change: KeyChange) {
+        self.last_handshake = self.last_handshake();
+        self.lose_waiting();
+        let successor = identity.map(|identity| {
             Tunn::new(
                 identity.secret.clone(),
                 PublicKey::from(self.key.0),
@@ -76,6 +92,8 @@ impl Peer {
                 Some(Arc::clone(&identity.limiter)),
             )
         });
+        let before = std::mem::replace(&mut self.tunnel, successor);
+        self.former = Former::of(before, self.former.take(), change);
     }
 
     /// Sends a keepalive soon.
@@ -83,17 +101,38 @@ impl Peer {
         self.last_packet = None;
     }
 
+    /// Lets the kernel choose what to send from.
+    pub(super) fn forget_source(&mut self) {
+        self.endpoint = self.endpoint.map(|endpoint| Endpoint { from: None, ..endpoint });
+    }
+
+    /// Whether it was seen elsewhere since the last time this was asked.
+    pub(super) fn has_moved(&mut self) -> bool {
+        std::mem::take(&mut self.has_moved)
+    }
+
     /// Encrypts a packet; without a session it waits for one.
     pub(super) fn seal(&mut self, packet: &[u8], outbox: &mut Outbox, now: Instant) {
-        let (Some(tunnel), Some(to)) = (&mut self.tunnel, self.endpoint) else { return };
-        match tunnel.encapsulate(packet, outbox.space()) {
-            TunnResult::WriteToNetwork(datagram) => {
-                self.waiting |= !is_data(datagram);
-                let length = datagram.len();
-                self.sent(length, now);
-                outbox.commit(to, length);
+        let (Some(tunnel), Some(to)) = (&mut self.tunnel, self.endpoint) else {
+            return self.drops.one(Loss::NoEndpoint);
+        };
+        let former = self.former.as_mut().and_then(|former| former.sender(tunnel, now));
+        let result = former.unwrap_or(tunnel).encapsulate(packet, outbox.space());
+        let (is_data, length) = match &result {
+            TunnResult::WriteToNetwork(datagram) => (is_data(datagram), datagram.len()),
+            _ => (false, 0),
+        };
+        if !is_data {
+            self.waiting += 1;
+            if self.waiting > WAITING {
+                self.waiting = WAITING;
+                self.drops.one(Loss::NoSession);
             }
-            _ => self.waiting = true,
+        }
+        if length > 0 {
+            let class = if is_data { ecn::outer(packet) } else { ecn::HANDSHAKE };
+            self.sent(length, now);
+            outbox.commit(to, length, class);
         }
     }
 
@@ -105,7 +144,12 @@ impl Peer {
         outbox: &mut Outbox,
         now: Instant,
     ) -> Opened {
-        let Some(tunnel) = &mut self.tunnel else { return Opened::Nothing };
+        let Some(tunnel) = &mut self.tunnel else {
+            return match self.former.as_mut().and_then(|f| f.open(datagram, buffer, now)) {
+                Some(length) => self.authentic(from, datagram, Opened::of(length), now),
+                None => self.refused(Loss::UnknownSession),
+            };
+        };
         let opened = match tunnel.decapsulate(Some(from.to.ip()), datagram, buffer) {
             TunnResult::Done if is_cookie(datagram) => return Opened::Nothing,
             TunnResult::Done => Opened::Authentic,
@@ -113,22 +157,23 @@ impl Peer {
                 Opened::Packet(packet.len())
             }
             TunnResult::WriteToNetwork(reply) => {
-                outbox.push(from, reply);
+                outbox.push(from, reply, ecn::HANDSHAKE);
                 if is_cookie(reply) {
-                    return Opened::Nothing;
+                    return self.refused(Loss::CookieAsked);
                 }
                 self.tx_bytes += reply.len() as u64;
                 Opened::Authentic
             }
             TunnResult::Err(error) => {
-                tracing::trace!("datagram from {} dropped: {error:?}", from.to);
-                return Opened::Nothing;
+                let former = self.former.as_mut().filter(|_| is_data(datagram));
+                match former.and_then(|former| former.open(datagram, buffer, now)) {
+                    Some(length) => Opened::of(length),
+                    None => return self.refused(reason(&error)),
+                }
             }
         };
-        self.endpoint = Some(from);
-        self.rx_bytes += datagram.len() as u64;
-        self.last_packet = Some(now);
-        if self.waiting {
+        let opened = self.authentic(from, datagram, opened, now);
+        if self.waiting > 0 {
             self.send_waiting(outbox, now);
         }
         opened
@@ -136,53 +181,102 @@ impl Peer {
 
     /// Does what is due: handshakes, keepalives.
     pub(super) fn tick(&mut self, outbox: &mut Outbox, now: Instant) {
-        let (Some(tunnel), Some(to)) = (&mut self.tunnel, self.endpoint) else { return };
-        if let TunnResult::WriteToNetwork(datagram) = tunnel.update_timers(outbox.space()) {
-            let length = datagram.len();
-            self.sent(length, now);
-            outbox.commit(to, length);
+        self.former = self.former.take().filter(|former| former.lives(now));
+        let (Some(tunnel), Some(mut to)) = (&mut self.tunnel, self.endpoint) else { return };
+        match tunnel.update_timers(outbox.space()) {
+            TunnResult::WriteToNetwork(datagram) => {
+                let (length, class) = (datagram.len(), class(datagram));
+                if is_initiation(datagram) && std::mem::replace(&mut self.asked, true) {
+                    // Perhaps the way has changed, and what it was sent from is wrong there.
+                    to.from = None;
+                    self.endpoint = Some(to);
+                }
+                self.sent(length, now);
+                outbox.commit(to, length, class);
+            }
+            // It has given up on the handshake that they waited for.
+            TunnResult::Err(_) => self.lose_waiting(),
+            _ => {}
         }
-        self.last_handshake = self.handshake_time().or(self.last_handshake);
+        self.last_handshake = self.last_handshake();
         let interval = Duration::from_secs(self.keepalive.into());
         let due = self.last_packet.is_none_or(|last| now.duration_since(last) >= interval);
         if self.keepalive != 0 && due {
             self.keep_alive(to, outbox, now);
+        } else if self.former.as_ref().is_some_and(Former::wants_successor) {
+            self.initiate(outbox, now);
         }
     }
 
     /// When the last handshake was, since 1970.
     pub(super) fn last_handshake(&self) -> Option<Duration> {
-        self.handshake_time().or(self.last_handshake)
+        let current = self.tunnel.as_ref().and_then(Tunn::last_handshake_time);
+        current.or(self.last_handshake)
+    }
+
+    /// Asks for a session unless it has one, or has asked.
+    pub(super) fn initiate(&mut self, outbox: &mut Outbox, now: Instant) {
+        let (Some(tunnel), Some(to)) = (&mut self.tunnel, self.endpoint) else { return };
+        if tunnel.time_since_last_handshake().is_some() {
+            return;
+        }
+        if let TunnResult::WriteToNetwork(datagram) =
+            tunnel.format_handshake_initiation(outbox.space(), false)
+        {
+            let length = datagram.len();
+            self.sent(length, now);
+            outbox.commit(to, length, ecn::HANDSHAKE);
+        }
     }
 
     /// Asks for a session, whether one is under way or not.
     #[cfg(test)]
-    pub(super) fn initiate(&mut self, outbox: &mut Outbox) {
+    pub(super) fn ask_again(&mut self, outbox: &mut Outbox) {
         let (Some(tunnel), Some(to)) = (&mut self.tunnel, self.endpoint) else { return };
         if let TunnResult::WriteToNetwork(datagram) =
             tunnel.format_handshake_initiation(outbox.space(), true)
         {
             let length = datagram.len();
-            outbox.commit(to, length);
+            outbox.commit(to, length, ecn::HANDSHAKE);
         }
     }
 
-    fn handshake_time(&self) -> Option<Duration> {
-        self.tunnel.as_ref()?.last_handshake_time()
+    #[cfg(test)]
+    pub(super) fn has_own_session(&self) -> bool {
+        self.tunnel.as_ref().is_some_and(|tunnel| tunnel.time_since_last_handshake().is_some())
+    }
+
+    fn authentic(
+        &mut self,
+        from: Endpoint,
+        datagram: &[u8],
+        opened: Opened,
+        now: Instant,
+    ) -> Opened {
+        self.has_moved |= self.endpoint.is_none_or(|known| known.to != from.to);
+        self.endpoint = Some(from);
+        self.asked = false;
+        self.rx_bytes += datagram.len() as u64;
+        self.last_packet = Some(now);
+        opened
+    }
+
+    fn refused(&self, loss: Loss) -> Opened {
+        self.drops.one(loss);
+        Opened::Nothing
     }
 
     fn keep_alive(&mut self, to: Endpoint, outbox: &mut Outbox, now: Instant) {
         let Some(tunnel) = &mut self.tunnel else { return };
         self.last_packet = Some(now);
         // Without a session a keepalive would wait for it, and with it all those after.
-        let result = match tunnel.time_since_last_handshake() {
-            Some(_) => tunnel.encapsulate(&[], outbox.space()),
-            None => tunnel.format_handshake_initiation(outbox.space(), false),
-        };
-        if let TunnResult::WriteToNetwork(datagram) = result {
-            let length = datagram.len();
+        if tunnel.time_since_last_handshake().is_none() {
+            return self.initiate(outbox, now);
+        }
+        if let TunnResult::WriteToNetwork(datagram) = tunnel.encapsulate(&[], outbox.space()) {
+            let (length, class) = (datagram.len(), class(datagram));
             self.sent(length, now);
-            outbox.commit(to, length);
+            outbox.commit(to, length, class);
         }
     }
 
@@ -198,15 +292,20 @@ impl Peer {
                 TunnResult::WriteToNetwork(datagram) => {
                     let length = datagram.len();
                     lengths += length;
-                    outbox.commit(to, length);
+                    outbox.commit(to, length, 0);
                 }
                 _ => {
-                    self.waiting = false;
+                    self.waiting = 0;
                     break;
                 }
             }
         }
         self.sent(lengths, now);
+    }
+
+    fn lose_waiting(&mut self) {
+        let lost = std::mem::take(&mut self.waiting);
+        self.drops.many(Loss::NoSession, lost as u64);
     }
 
     fn sent(&mut self, octets: usize, now: Instant) {
@@ -215,10 +314,38 @@ impl Peer {
     }
 }
 
+impl Opened {
+    fn of(length: usize) -> Self {
+        if length == 0 { Self::Authentic } else { Self::Packet(length) }
+    }
+}
+
+fn reason(error: &WireGuardError) -> Loss {
+    match error {
+        WireGuardError::InvalidCounter | WireGuardError::DuplicateCounter => Loss::Replayed,
+        WireGuardError::NoCurrentSession | WireGuardError::WrongIndex => Loss::UnknownSession,
+        WireGuardError::WrongTai64nTimestamp => Loss::Replayed,
+        WireGuardError::UnderLoad => Loss::CookieAsked,
+        _ => Loss::NotAuthentic,
+    }
+}
+
 fn is_data(datagram: &[u8]) -> bool {
     datagram.first() == Some(&4)
+}
+
+fn is_initiation(datagram: &[u8]) -> bool {
+    datagram.first() == Some(&1)
 }
 
 fn is_cookie(datagram: &[u8]) -> bool {
     datagram.first() == Some(&3)
 }
+
+/// Keepalives are as unmarked as data can be.
+fn class(datagram: &[u8]) -> u8 {
+    if is_data(datagram) { 0 } else { ecn::HANDSHAKE }
+}
+
+/// Packets that the library lets wait for a session (`MAX_QUEUE_DEPTH`).
+const WAITING: usize = 256;

@@ -1,13 +1,13 @@
-//! What daemon and helper say to each other: a JSON line each way.
+//! What daemon and helper say to each other.
 
+use std::collections::BTreeMap;
 use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
-use serde::de::DeserializeOwned;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader};
 
 use crate::model::IfName;
 
@@ -16,12 +16,18 @@ use crate::model::IfName;
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "lowercase")]
 pub(super) enum Request {
-    /// Make an interface.
+    /// Make an interface; what would restore it comes with the answer.
     Create { name: IfName, mtu: u32 },
+    /// Hand over what would restore an interface: its TUN descriptor and its saved configuration.
+    Hold { name: IfName },
+    /// Carry on with an interface of a helper that was killed, from what comes with the request.
+    Restore { name: IfName },
     /// Delete one.
     Delete { name: IfName },
     /// Name all.
     List,
+    /// Say what was dropped.
+    Drops,
     /// Delete all and end.
     Stop,
     /// Of a newer daemon.
@@ -38,6 +44,9 @@ pub(super) struct Answer {
     /// The interfaces.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) names: Vec<IfName>,
+    /// What was dropped, by reason.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) drops: BTreeMap<String, u64>,
 }
 
 /// What the helper writes to its standard output once its socket is there.
@@ -55,30 +64,17 @@ pub(super) fn log_path(run_dir: &Path) -> PathBuf {
     run_dir.join("wireguard.log")
 }
 
+/// Allows this process as many descriptors as it may have: a thousand interfaces need eight thousand in
+/// the helper and two thousand in the daemon; the usual limit is 1024.
+pub(super) fn allow_descriptors() {
+    // Without it there are fewer interfaces.
+    let _ = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
+}
+
 pub(super) fn make_run_dir(run_dir: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(run_dir)
 }
-
-/// The line that says it.
-pub(super) fn line(message: &impl Serialize) -> io::Result<Vec<u8>> {
-    let mut line = serde_json::to_vec(message)?;
-    line.push(b'\n');
-    Ok(line)
-}
-
-/// Reads a line; `None` at the end.
-pub(super) async fn read<T: DeserializeOwned>(
-    stream: &mut BufReader<impl AsyncRead + Unpin>,
-) -> io::Result<Option<T>> {
-    let mut line = Vec::new();
-    if stream.take(LONGEST_LINE).read_until(b'\n', &mut line).await? == 0 {
-        return Ok(None);
-    }
-    Ok(Some(serde_json::from_slice(&line)?))
-}
-
-/// Octets; the names of 3000 interfaces.
-const LONGEST_LINE: u64 = 64 << 10;
 
 #[cfg(test)]
 mod tests {
@@ -92,6 +88,6 @@ mod tests {
         assert!(matches!(parse(r#"{"op":"stop","more":1}"#), Ok(Request::Stop)));
         assert!(matches!(parse(r#"{"op":"rename"}"#), Ok(Request::Unknown)));
         assert!(parse(r#"{"op":"create","name":"a/b","mtu":1420}"#).is_err());
-        assert_eq!(line(&Request::List).unwrap(), b"{\"op\":\"list\"}\n");
+        assert_eq!(serde_json::to_string(&Request::List).unwrap(), r#"{"op":"list"}"#);
     }
 }

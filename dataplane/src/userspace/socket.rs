@@ -3,6 +3,7 @@
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::AsRawFd as _;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::errno::Errno;
 use nix::libc;
@@ -10,6 +11,7 @@ use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg, setsockopt,
     sockopt,
 };
+use nix::{setsockopt_impl, sockopt_impl};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::io::Interest;
 
@@ -27,6 +29,8 @@ pub(super) struct Sockets {
 pub(super) struct UdpSocket {
     socket: tokio::net::UdpSocket,
     segments: bool,
+    /// Datagrams that the kernel had no room for, as it has counted them.
+    lost: AtomicU32,
 }
 
 /// What one call received: datagrams of one size, but for a shorter last.
@@ -35,6 +39,10 @@ pub(super) struct Received {
     pub(super) from: Endpoint,
     pub(super) octets: usize,
     pub(super) size: usize,
+    /// Traffic class of all of them.
+    pub(super) class: u8,
+    /// Datagrams that the kernel had no room for before.
+    pub(super) lost: u64,
 }
 
 impl Sockets {
@@ -119,13 +127,24 @@ async fn ready(socket: Option<&UdpSocket>, interest: Interest) -> io::Result<()>
 impl UdpSocket {
     fn bind(address: SocketAddr, mark: u32) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
-        // Without it answers leave from where the kernel likes.
+        // Without it answers leave from where the kernel likes, and nobody hears of congestion.
         let _ = if address.is_ipv6() {
             socket.set_only_v6(true)?;
-            setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)
+            setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true).and(setsockopt(
+                &socket,
+                sockopt::Ipv6RecvTClass,
+                &true,
+            ))
         } else {
-            setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)
+            // Routers may cut what is too long for their links, whether they can tell us or not.
+            let _ = setsockopt(&socket, Discovery, &libc::IP_PMTUDISC_DONT);
+            setsockopt(&socket, sockopt::Ipv4PacketInfo, &true).and(setsockopt(
+                &socket,
+                sockopt::IpRecvTos,
+                &true,
+            ))
         };
+        let _ = setsockopt(&socket, sockopt::RxqOvfl, &1);
         if mark != 0 {
             socket.set_mark(mark)?;
         }
@@ -136,7 +155,8 @@ impl UdpSocket {
         let segments = setsockopt(&socket, sockopt::UdpGsoSegment, &0).is_ok();
         socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;
-        Ok(Self { socket: tokio::net::UdpSocket::from_std(socket.into())?, segments })
+        let socket = tokio::net::UdpSocket::from_std(socket.into())?;
+        Ok(Self { socket, segments, lost: AtomicU32::new(0) })
     }
 
     fn port(&self) -> io::Result<u16> {
@@ -149,7 +169,7 @@ impl UdpSocket {
     /// `WouldBlock` if not.
     pub(super) fn receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
         self.socket.try_io(Interest::READABLE, || {
-            let mut space = nix::cmsg_space!(i32, libc::in6_pktinfo);
+            let mut space = nix::cmsg_space!(i32, i32, u32, libc::in6_pktinfo);
             let mut slices = [IoSliceMut::new(buffer)];
             let message = recvmsg::<SockaddrStorage>(
                 self.socket.as_raw_fd(),
@@ -158,49 +178,68 @@ impl UdpSocket {
                 MsgFlags::MSG_DONTWAIT,
             )?;
             let to = message.address.as_ref().and_then(socket_address).ok_or(Errno::EINVAL)?;
-            let mut from = Endpoint::from(to);
-            let mut size = message.bytes.max(1);
+            let (octets, size) = (message.bytes, message.bytes.max(1));
+            let mut received = Received { from: to.into(), octets, size, class: 0, lost: 0 };
             for control in message.cmsgs()? {
-                match control {
-                    ControlMessageOwned::UdpGroSegments(octets) => {
-                        size = usize::try_from(octets).unwrap_or(0).max(1);
-                    }
-                    ControlMessageOwned::Ipv4PacketInfo(info) => {
-                        let address = info.ipi_spec_dst.s_addr.to_ne_bytes();
-                        from.from = Some(Ipv4Addr::from(address).into());
-                    }
-                    ControlMessageOwned::Ipv6PacketInfo(info) => {
-                        from.from = Some(Ipv6Addr::from(info.ipi6_addr.s6_addr).into());
-                    }
-                    _ => {}
-                }
+                self.note(&control, &mut received);
             }
-            Ok(Received { from, octets: message.bytes, size })
+            Ok(received)
         })
     }
 
+    fn note(&self, control: &ControlMessageOwned, received: &mut Received) {
+        match control {
+            ControlMessageOwned::UdpGroSegments(octets) => {
+                received.size = usize::try_from(*octets).unwrap_or(0).max(1);
+            }
+            ControlMessageOwned::Ipv4PacketInfo(info) => {
+                let address = info.ipi_spec_dst.s_addr.to_ne_bytes();
+                received.from.from = Some(Ipv4Addr::from(address).into());
+            }
+            ControlMessageOwned::Ipv6PacketInfo(info) => {
+                received.from.from = Some(Ipv6Addr::from(info.ipi6_addr.s6_addr).into());
+            }
+            ControlMessageOwned::Ipv4Tos(class) => received.class = *class,
+            ControlMessageOwned::Ipv6TClass(class) => received.class = class.to_le_bytes()[0],
+            ControlMessageOwned::RxqOvfl(count) => {
+                // One thread has the socket.
+                let before = self.lost.swap(*count, Ordering::Relaxed);
+                received.lost = u64::from(count.wrapping_sub(before));
+            }
+            _ => {}
+        }
+    }
+
     fn send(&mut self, train: &Train, octets: &[u8]) -> io::Result<()> {
-        let outcome = self.send_from(train.endpoint, train.size, octets);
-        let refused = |error: &io::Error| error.kind() != io::ErrorKind::WouldBlock;
-        if train.endpoint.from.is_some() && outcome.as_ref().is_err_and(refused) {
-            // We may not have that address any more.
+        let outcome = self.send_from(train.endpoint, train, octets);
+        // We may not have that address any more, or not there.
+        let misplaced = |error: &io::Error| {
+            let errno = error.raw_os_error().map(Errno::from_raw);
+            errno.is_some_and(|errno| MISPLACED.contains(&errno))
+        };
+        if train.endpoint.from.is_some() && outcome.as_ref().is_err_and(misplaced) {
             let endpoint = Endpoint { from: None, ..train.endpoint };
-            return self.send_from(endpoint, train.size, octets);
+            return self.send_from(endpoint, train, octets);
         }
         outcome
     }
 
-    fn send_from(&mut self, endpoint: Endpoint, size: usize, octets: &[u8]) -> io::Result<()> {
+    fn send_from(&mut self, endpoint: Endpoint, train: &Train, octets: &[u8]) -> io::Result<()> {
         let to = SockaddrStorage::from(endpoint.to);
-        let source = Source::of(endpoint);
-        if octets.len() > size && self.segments {
-            let each = u16::try_from(size).map_err(io::Error::other)?;
-            let segments = ControlMessage::UdpGsoSegments(&each);
-            let outcome = match &source {
-                Some(source) => self.send_once(&to, octets, &[segments, source.message()]),
-                None => self.send_once(&to, octets, &[segments]),
-            };
-            match outcome {
+        let (source, class) = (Source::of(endpoint), i32::from(train.class));
+        let mut messages = Vec::with_capacity(3);
+        if let Some(source) = &source {
+            messages.push(source.message());
+        }
+        match endpoint.to {
+            _ if class == 0 => {}
+            SocketAddr::V4(_) => messages.push(ControlMessage::Ipv4Tos(&train.class)),
+            SocketAddr::V6(_) => messages.push(ControlMessage::Ipv6TClass(&class)),
+        }
+        let each = u16::try_from(train.size).map_err(io::Error::other)?;
+        if octets.len() > train.size && self.segments {
+            messages.push(ControlMessage::UdpGsoSegments(&each));
+            match self.send_once(&to, octets, &messages) {
                 // The device cannot do checksums.
                 Err(error) if error.raw_os_error() == Some(Errno::EIO as i32) => {
                     self.segments = false;
@@ -210,11 +249,9 @@ impl UdpSocket {
                 Err(error) if error.raw_os_error() == Some(Errno::EMSGSIZE as i32) => {}
                 outcome => return outcome,
             }
+            messages.pop();
         }
-        octets.chunks(size).try_for_each(|datagram| match &source {
-            Some(source) => self.send_once(&to, datagram, &[source.message()]),
-            None => self.send_once(&to, datagram, &[]),
-        })
+        octets.chunks(train.size).try_for_each(|one| self.send_once(&to, one, &messages))
     }
 
     fn send_once(
@@ -288,6 +325,19 @@ impl Source {
         }
     }
 }
+
+/// What the kernel says to a source address that does not fit.
+const MISPLACED: [Errno; 5] =
+    [Errno::EINVAL, Errno::EADDRNOTAVAIL, Errno::ENETUNREACH, Errno::EHOSTUNREACH, Errno::ENODEV];
+
+sockopt_impl!(
+    /// What IPv4 does to find out how long packets may be.
+    Discovery,
+    SetOnly,
+    libc::IPPROTO_IP,
+    libc::IP_MTU_DISCOVER,
+    libc::c_int
+);
 
 /// Octets that wait in the kernel at most, each way: 20 ms at 1.6 Gbit/s.
 const BUFFER: usize = 4 << 20;

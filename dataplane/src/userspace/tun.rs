@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice, Read as _, Write as _};
 use std::ops::Range;
-use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt as _;
 
 use nix::errno::Errno;
@@ -14,7 +14,7 @@ use super::coalesce::PARTS;
 use super::virtio::{self, Offload};
 use crate::model::IfName;
 
-/// A TUN interface; it lives as long as this.
+/// A TUN interface; it lives as long as this, or a copy of its descriptor.
 pub(super) struct Tun {
     file: File,
     name: IfName,
@@ -38,6 +38,25 @@ impl Tun {
         let tun = Self { file, name: name.clone() };
         tun.set_mtu(mtu)?;
         Ok(tun)
+    }
+
+    /// Carries on with an interface that lives.
+    ///
+    /// # Errors
+    /// `EBADFD` when it was deleted meanwhile.
+    pub(super) fn resume(descriptor: OwnedFd, name: &IfName) -> io::Result<Self> {
+        let file = File::from(descriptor);
+        let mut request = request(name);
+        control::get_interface(file.as_fd(), &mut request)?;
+        if request.ifr_name != self::request(name).ifr_name {
+            return Err(io::Error::other("it has another name"));
+        }
+        Ok(Self { file, name: name.clone() })
+    }
+
+    /// Another handle to the same interface, which lives as long as any.
+    pub(super) fn descriptor(&self) -> io::Result<OwnedFd> {
+        Ok(self.file.try_clone()?.into())
     }
 
     /// Has the runtime of this thread watch it.
@@ -120,6 +139,7 @@ mod control {
         use super::libc;
 
         nix::ioctl_write_ptr_bad!(tun_set_iff, libc::TUNSETIFF, libc::ifreq);
+        nix::ioctl_read_bad!(tun_get_iff, libc::TUNGETIFF, libc::ifreq);
         nix::ioctl_write_int_bad!(tun_set_offload, libc::TUNSETOFFLOAD);
         nix::ioctl_write_ptr_bad!(set_mtu, libc::SIOCSIFMTU, libc::ifreq);
         nix::ioctl_readwrite_bad!(get_mtu, libc::SIOCGIFMTU, libc::ifreq);
@@ -128,6 +148,12 @@ mod control {
     pub(super) fn set_interface(fd: BorrowedFd<'_>, request: &mut libc::ifreq) -> io::Result<()> {
         // SAFETY: the request is a whole `ifreq` with a terminated name.
         unsafe { calls::tun_set_iff(fd.as_raw_fd(), request) }?;
+        Ok(())
+    }
+
+    pub(super) fn get_interface(fd: BorrowedFd<'_>, request: &mut libc::ifreq) -> io::Result<()> {
+        // SAFETY: the request is a whole `ifreq`.
+        unsafe { calls::tun_get_iff(fd.as_raw_fd(), request) }?;
         Ok(())
     }
 

@@ -26,6 +26,17 @@ pub(super) struct Update {
     /// Peers that are not named go.
     pub(super) replace_peers: bool,
     pub(super) peers: Vec<PeerUpdate>,
+    pub(super) greeting: Greeting,
+}
+
+/// When peers are asked for a session. No text says it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Greeting {
+    /// When there is something to send.
+    #[default]
+    WhenNeeded,
+    /// Now: they do not know yet that the one they have is lost.
+    AtOnce,
 }
 
 /// A change of a peer.
@@ -96,6 +107,23 @@ impl Request {
 }
 
 impl Update {
+    /// The change that makes a device what another one said it was.
+    ///
+    /// # Errors
+    /// `EINVAL` if that is not [`Device::text`].
+    pub(super) fn restoring(text: &str) -> Result<Self, Errno> {
+        let mut update = Self { greeting: Greeting::AtOnce, ..Self::default() };
+        for line in text.lines() {
+            match line.split_once('=').ok_or(Errno::EINVAL)? {
+                // The past of a peer is not part of what it is.
+                ("last_handshake_time_sec" | "last_handshake_time_nsec", _) => {}
+                ("tx_bytes" | "rx_bytes", _) => {}
+                (key, value) => update.take(key, value)?,
+            }
+        }
+        Ok(update)
+    }
+
     fn take(&mut self, key: &str, value: &str) -> Result<(), Errno> {
         if key == "public_key" {
             self.peers.push(PeerUpdate::of(WgPublicKey(octets(value)?)));

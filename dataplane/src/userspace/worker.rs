@@ -31,7 +31,10 @@ impl Workers {
 }
 
 impl Worker {
-    pub(super) fn spawn(&self, job: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+    pub(super) fn spawn<T: Send + 'static>(
+        &self,
+        job: impl Future<Output = T> + Send + 'static,
+    ) -> JoinHandle<T> {
         self.0.spawn(job)
     }
 }

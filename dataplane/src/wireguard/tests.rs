@@ -13,9 +13,22 @@ fn update(count: u16) -> WireGuardUpdate {
 
 #[test]
 fn a_usual_update_is_one_message_and_many_prefixes_are_split() {
-    assert_eq!(messages(&update(2)).len(), 1);
-    assert_eq!(messages(&update(128)).len(), 1);
-    assert_eq!(messages(&update(300)).len(), 3);
+    let count = |update| messages(&update, &BTreeMap::new()).len();
+    assert_eq!((count(update(2)), count(update(128)), count(update(300))), (1, 1, 3));
+}
+
+#[test]
+fn prefixes_that_a_peer_has_are_not_said_again_unless_it_is_new_or_loses_some() {
+    let known = |count| {
+        let peer = ObservedPeer { allowed_ips: prefixes(count), ..ObservedPeer::default() };
+        [(WgPublicKey([1; 32]), peer)].into()
+    };
+    assert_eq!(messages(&update(300), &known(300)).len(), 1);
+    assert_eq!(messages(&update(300), &known(100)).len(), 2);
+    assert_eq!(messages(&update(300), &known(301)).len(), 3);
+    let mut again = update(300);
+    again.removed.insert(WgPublicKey([1; 32]));
+    assert_eq!(messages(&again, &known(300)).len(), 3);
 }
 
 #[test]

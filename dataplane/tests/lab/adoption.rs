@@ -53,7 +53,11 @@ fn an_automatic_choice_prefers_the_kernel_where_it_can() {
     let with = |wireguard| {
         let mut options = a.options();
         options.wireguard = wireguard;
-        a.run(move || async move { Dataplane::open(options).await.map(|(data, _)| data.backend()) })
+        a.run(move || async move {
+            let (data, _) = Dataplane::open(options).await?;
+            data.settle().await;
+            Ok(data.backend())
+        })
     };
     let kernel = with(Choice::Kernel);
     let expected = match &kernel {

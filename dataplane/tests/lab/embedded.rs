@@ -1,12 +1,14 @@
-//! What the embedded WireGuard promises beyond carrying packets.
+//! What the embedded WireGuard promises beyond carrying packets; most of it holds for the kernel's, too.
 
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::io::{IoSliceMut, Read as _, Write as _};
+use std::net::{SocketAddr, SocketAddrV6, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt};
 use sixwire_dataplane::model::{Change, Peer, TunnelUpdate};
 
 use crate::node::{Node, PORT, public};
@@ -58,9 +60,6 @@ impl Echoes {
 
 #[test]
 fn changes_of_a_living_peer_lose_no_packet() {
-    if std::env::var("SIXWIRE_TEST_WIREGUARD").as_deref() == Ok("kernel") {
-        return;
-    }
     let pair = pair([61, 62]);
     pair.echoes();
     pair.b.sh("ip addr add 192.0.2.162/24 dev cable");
@@ -149,9 +148,6 @@ fn a_request_that_makes_no_sense_changes_nothing() {
 
 #[test]
 fn answers_leave_from_the_address_that_was_asked() {
-    if std::env::var("SIXWIRE_TEST_WIREGUARD").as_deref() == Ok("kernel") {
-        return;
-    }
     let pair = pair([67, 68]);
     pair.echoes();
     // Routing would choose the address with which b came.
@@ -165,6 +161,153 @@ fn answers_leave_from_the_address_that_was_asked() {
     // And the address may go.
     pair.b.sh("ip addr del 192.0.2.168/24 dev cable");
     change_peer(&pair, |peer| peer.endpoint = Some(pair.b.cable_endpoint()));
+    pair.echoes();
+    pair.down();
+}
+
+/// Sends datagrams of a traffic class to b; the classes that they arrive with.
+fn classes(pair: &Pair, class: i32, port: u16) -> Vec<u8> {
+    let (from, to) = (pair.a.address(), SocketAddr::from((pair.b.address(), port)));
+    let address = pair.b.address();
+    let receiver = pair.b.run(move || async move {
+        let socket = UdpSocket::bind((address, port)).unwrap();
+        setsockopt(&socket, sockopt::Ipv6RecvTClass, &true).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        socket
+    });
+    pair.a.run(move || async move {
+        let socket = UdpSocket::bind((from, 0)).unwrap();
+        setsockopt(&socket, sockopt::Ipv6TClass, &class).unwrap();
+        for _ in 0..3 {
+            socket.send_to(b"hello", to).unwrap();
+        }
+    });
+    let received = |_| {
+        let mut octets = [0; 10];
+        let mut space = nix::cmsg_space!(i32);
+        let mut slices = [IoSliceMut::new(&mut octets)];
+        let flags = MsgFlags::empty();
+        let message =
+            recvmsg::<()>(receiver.as_raw_fd(), &mut slices, Some(&mut space), flags).unwrap();
+        let class = message.cmsgs().unwrap().find_map(|control| match control {
+            ControlMessageOwned::Ipv6TClass(class) => u8::try_from(class).ok(),
+            _ => None,
+        });
+        class.unwrap()
+    };
+    (0..3).map(received).collect()
+}
+
+#[test]
+fn congestion_on_the_way_is_told_to_who_can_hear_of_it_and_the_class_stays_inside() {
+    let pair = pair([81, 82]);
+    pair.echoes();
+    assert_eq!(classes(&pair, 0xba, 1000), [0xba; 3]);
+    let table = "add table ip t; add chain ip t c { type filter hook prerouting priority -150; }; \
+                 add rule ip t c udp dport 51820 ip dscp != 0 counter; \
+                 add rule ip t c udp dport 51820 ip ecn set ce";
+    let rules = table.to_owned();
+    pair.b.run(move || async move {
+        let done = std::process::Command::new("nft").arg(rules).status().unwrap();
+        assert!(done.success());
+    });
+    assert_eq!(classes(&pair, 0xba, 1001), [0xbb; 3]);
+    assert_eq!(classes(&pair, 0xb8, 1002), [0xb8; 3]);
+    let counted = pair.b.sh("nft list table ip t");
+    assert!(counted.contains("counter packets 0 "), "data has no class outside: {counted}");
+    pair.down();
+}
+
+#[test]
+fn what_gets_lost_is_counted_by_reason() {
+    if std::env::var("SIXWIRE_TEST_WIREGUARD").as_deref() == Ok("kernel") {
+        return;
+    }
+    let pair = pair([83, 84]);
+    pair.echoes();
+    let to = pair.a.cable_endpoint();
+    pair.b.run(move || async move {
+        let socket = UdpSocket::bind(("0.0.0.0", 0)).unwrap();
+        for _ in 0..7 {
+            socket.send_to(b"I am no WireGuard", to).unwrap();
+        }
+    });
+    pair.echoes();
+    let data = Arc::clone(&pair.data[0]);
+    let drops = pair.a.run(move || async move { data.drops().await.unwrap() });
+    assert_eq!(drops.get("stranger"), Some(&7), "{drops:?}");
+    // What the kernel refuses to send is lost, and nothing else happens.
+    pair.a.sh("ip route add unreachable 192.0.2.84");
+    let (from, to) = (pair.a.address(), SocketAddr::from((pair.b.address(), 7)));
+    pair.a.run(move || async move {
+        let socket = UdpSocket::bind((from, 0)).unwrap();
+        for _ in 0..5 {
+            socket.send_to(b"hello", to).unwrap();
+        }
+    });
+    let data = Arc::clone(&pair.data[0]);
+    pair.a.run(move || async move {
+        while data.drops().await.unwrap().get("send_refused").is_none_or(|count| *count < 5) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+    pair.a.sh("ip route del unreachable 192.0.2.84");
+    pair.echoes();
+    pair.down();
+}
+
+#[test]
+fn an_endpoint_may_be_a_link_local_address() {
+    let pair = pair([85, 86]);
+    for node in [&pair.a, &pair.b] {
+        let octet = node.id.octets()[0];
+        node.sh(&format!("ip addr add fe80::{octet}/64 dev cable nodad"));
+    }
+    let scope = pair.a.run(|| async { nix::net::if_::if_nametoindex("cable").unwrap() });
+    let asked = SocketAddrV6::new("fe80::86".parse().unwrap(), PORT, 0, scope).into();
+    change_peer(&pair, |peer| peer.endpoint = Some(asked));
+    pair.echoes();
+    let (data, name) = (Arc::clone(&pair.data[0]), pair.name.clone());
+    let stats = pair.a.run(move || async move { data.tunnel_stats(&name).await.unwrap() });
+    assert_eq!(stats.peers[&public(86)].endpoint, Some(asked));
+    // The other side has learnt where we are, scope and all.
+    let (data, name) = (
+        Arc::clone(&pair.data[1]),
+        pair.b.tunnel_to(&pair.a, sixwire_dataplane::model::Role::Served).0,
+    );
+    let stats = pair.b.run(move || async move { data.tunnel_stats(&name).await.unwrap() });
+    let seen = stats.peers[&public(85)].endpoint.unwrap();
+    assert!(matches!(seen, SocketAddr::V6(seen) if seen.scope_id() != 0), "{seen}");
+    pair.down();
+}
+
+#[test]
+fn an_interface_that_is_switched_off_for_a_while_works_again() {
+    let pair = pair([87, 88]);
+    pair.echoes();
+    let route = pair.a.sh("ip -6 route show fd00:0:0:58::/64");
+    pair.a.sh(&format!("ip link set {} down", pair.name));
+    let (from, to) = (pair.b.address(), SocketAddr::from((pair.a.address(), 7)));
+    pair.b.run(move || async move {
+        let socket = UdpSocket::bind((from, 0)).unwrap();
+        for _ in 0..5 {
+            socket.send_to(b"hello", to).unwrap();
+        }
+    });
+    if std::env::var("SIXWIRE_TEST_WIREGUARD").as_deref() != Ok("kernel") {
+        let data = Arc::clone(&pair.data[0]);
+        pair.a.run(move || async move {
+            while data.drops().await.unwrap().get("delivery_refused").is_none_or(|n| *n < 5) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        });
+    }
+    pair.a.sh(&format!("ip link set {} up", pair.name));
+    let link_local = pair.a.id.link_local();
+    pair.a.sh(&format!("ip addr replace {link_local}/64 dev {} nodad", pair.name));
+    let words: Vec<_> = route.split_whitespace().filter(|word| *word != "pref").collect();
+    let words = words.strip_suffix(&["medium"]).unwrap_or(&words).join(" ");
+    pair.a.sh(&format!("ip -6 route replace {words}"));
     pair.echoes();
     pair.down();
 }

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use sixwire_dataplane::model::{
     Change, Desired, Family, IfName, NextHop, RouteChange, RouteKey, RouteTarget, Rule,
 };
@@ -220,26 +218,6 @@ fn events_not_taken_in_time_are_dropped_and_that_is_told() {
     a.sh("ip link set end up");
     let end = |event: &KernelEvent| matches!(event, KernelEvent::LinkUp { name, .. } if name.as_str() == "end");
     a.event(events, end);
-}
-
-#[test]
-fn the_death_of_the_helper_is_noticed_and_repaired() {
-    let a = Node::start(45);
-    let mut options = a.options();
-    options.wireguard = Choice::Embedded;
-    let (data, events) = a.open_with(options);
-    let desired = a.desired([a.tunnel_to_stranger(46)]);
-    a.reconcile(&data, &desired);
-    let pid = a.helper_pid().expect("it runs");
-    kill(Pid::from_raw(pid), Signal::SIGHUP).unwrap();
-    assert_eq!(a.planned(&data, &desired), [], "a hangup does not end it");
-    kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
-    let (_, _events) = a.event(events, |event| *event == KernelEvent::HelperGone);
-    a.reconcile(&data, &desired);
-    assert_eq!(a.planned(&data, &desired), []);
-    assert_ne!(a.helper_pid(), Some(pid));
-    a.down(&data);
-    assert_eq!(a.helper_pid(), None);
 }
 
 #[test]

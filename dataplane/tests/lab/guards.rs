@@ -115,10 +115,10 @@ fn the_table_is_read_back_as_it_was_set_and_follows_tunnels() {
     desired.tunnels.insert(name.clone(), tunnel);
     a.reconcile(&data, &desired);
     assert_eq!(a.planned(&data, &desired), []);
-    let shown = a.sh("nft list table inet sixwire");
+    let shown = a.sh("nft list table ip6 sixwire");
     for part in [
         "\"sw-66666666\" : goto leaf",
-        "\"lan0\" : goto links",
+        "\"lan0\" : goto link",
         "\"sw-66666666\" . fd00:0:0:66::/64",
         "elements = { 51820 }",
         "fib saddr . iif oif 0",
@@ -132,10 +132,10 @@ fn the_table_is_read_back_as_it_was_set_and_follows_tunnels() {
     }
     a.reconcile(&data, &desired);
     assert_eq!(a.planned(&data, &desired), []);
-    assert!(a.sh("nft list map inet sixwire from").contains("\"sw-66666666\" : goto links"));
+    assert!(a.sh("nft list map ip6 sixwire from").contains("\"sw-66666666\" : goto tunnel"));
     desired.tunnels.clear();
     a.reconcile(&data, &desired);
-    assert!(!a.sh("nft list table inet sixwire").contains("sw-66666666"));
+    assert!(!a.sh("nft list table ip6 sixwire").contains("sw-66666666"));
     assert_eq!(handle(), before, "the table is the same one");
 
     // Another daemon on the same kernel takes it over as it is.
@@ -152,8 +152,8 @@ fn the_table_is_read_back_as_it_was_set_and_follows_tunnels() {
 #[test]
 fn a_leaf_and_a_neighbour_bring_only_what_is_theirs_to_bring() {
     let Pair { a, b, data, name, .. } = pair([103, 104]);
-    b.sh("ip addr add fd00:0:0:99::1/128 dev lo");
-    b.sh("ip addr add fd00:0:0:67::9/128 dev lo");
+    b.sh("ip addr add fd00:0:0:99::1/128 dev lo nodad");
+    b.sh("ip addr add fd00:0:0:67::9/128 dev lo nodad");
     let to = SocketAddr::new(a.address(), 9);
     let stranger: SocketAddr = "[fd00:0:0:99::1]:1000".parse().unwrap();
     let like_us: SocketAddr = "[fd00:0:0:67::9]:1000".parse().unwrap();
@@ -185,7 +185,7 @@ fn an_interface_that_is_no_link_brings_what_is_routed_to_it() {
     a.sh("ip addr add fd00:0:0:69:1::1/80 dev cable nodad");
     c.sh("ip addr add fd00:0:0:69:1::2/80 dev cable nodad");
     c.sh("ip link set lo up");
-    c.sh("ip addr add fd00:0:0:99::1/128 dev lo");
+    c.sh("ip addr add fd00:0:0:99::1/128 dev lo nodad");
     c.sh("ip -6 route add fd00:0:0:69::/64 via fd00:0:0:69:1::1");
     echo(&a, a.address());
     assert!(answered(&c, "fd00:0:0:69:1::2".parse().unwrap(), a.address()));
@@ -312,12 +312,12 @@ fn a_changed_table_is_told_and_mended_and_our_own_changes_are_not() {
     assert!(!restore(&a, &data));
     let name = "sw-74747474";
     for line in [
-        "nft flush table inet sixwire".to_owned(),
-        "nft delete table inet sixwire".to_owned(),
+        "nft flush table ip6 sixwire".to_owned(),
+        "nft delete table ip6 sixwire".to_owned(),
         "nft flush ruleset".to_owned(),
-        format!("nft delete element inet sixwire from {{ {name} }}"),
-        "nft add element inet sixwire ports { 9 }".to_owned(),
-        "nft insert rule inet sixwire prerouting accept".to_owned(),
+        format!("nft delete element ip6 sixwire from {{ {name} }}"),
+        "nft add element ip6 sixwire ports { 9 }".to_owned(),
+        "nft insert rule ip6 sixwire prerouting accept".to_owned(),
     ] {
         a.sh(&line);
         events = told(&a, events);
@@ -356,13 +356,13 @@ fn told(node: &Node, events: Events) -> Events {
 fn a_table_of_somebody_else_is_left_alone_and_named_and_tunnels_work_without() {
     let [a, b] = [117, 118].map(Node::start);
     let (data, _) = a.open();
-    a.sh("nft add table inet sixwire");
-    a.sh("nft add chain inet sixwire theirs");
+    a.sh("nft add table ip6 sixwire");
+    a.sh("nft add chain ip6 sixwire theirs");
     let before = a.sh("nft -a list ruleset");
     assert_eq!(observed(&a, &data), ObservedGuards::Foreign);
     let refused = a.apply(&data, Change::Guard(Guards::of(ground(&a, &[])))).unwrap_err();
     assert!(matches!(refused, Error::TableTaken(_)), "{refused}");
-    assert!(refused.to_string().contains("nft delete table inet sixwire"), "{refused}");
+    assert!(refused.to_string().contains("nft delete table ip6 sixwire"), "{refused}");
     let (name, tunnel) = a.tunnel_to(&b, Role::Dialled);
     a.apply(&data, Change::CreateTunnel(name, tunnel)).unwrap();
     a.apply(&data, Change::Unguard).unwrap();

@@ -1,11 +1,21 @@
 //! Measurements against a stated baseline.
 
+mod adopt;
 mod babel;
 mod baseline;
+mod chain;
+mod dataplane;
 mod grid;
+mod hitless;
+mod idle;
+mod moves;
+mod seat;
 mod simulate;
 mod start;
+mod strangers;
+mod up;
 mod uplinks;
+mod usage;
 
 use std::fs;
 use std::path::PathBuf;
@@ -70,10 +80,16 @@ pub enum Beside {
 pub type Benchmark = (&'static str, &'static str, fn(&Options) -> Result<Vec<Measurement>>);
 
 /// All benchmarks.
-pub const ALL: [Benchmark; 5] = [
+pub const ALL: [Benchmark; 11] = [
     ("start", "from the start of the last of six nodes to all pairs; reroute; memory", start::run),
     ("babel", "1 000 to 100 000 routes over a line of three, beside babeld and BIRD", babel::run),
     ("babel grid", "start, rest, silent cut and repair of 25 routers, beside the same", grid::run),
+    ("dataplane", "what packets cost, beside WireGuard by hand and others", dataplane::run),
+    ("hitless", "packets lost through every change of a living network", hitless::run),
+    ("up", "from `sixwire up` to the first ping, direct and through a transit node", up::run),
+    ("adopt", "start with 100 tunnels and 10 000 routes in the kernel; first start", adopt::run),
+    ("moves", "10 000 routes change their neighbour", moves::run),
+    ("idle", "memory and processor of 100 embedded interfaces, and of an agent", idle::run),
     (
         "simulate",
         "1 000 engines in virtual time, watched for loops, through ten changes",
@@ -102,7 +118,8 @@ impl Measurement {
         value: f64,
         (baseline_name, baseline): (&'static str, f64),
     ) -> Self {
-        let (metric, ratio, baseline) = (metric.to_owned(), Some(value / baseline), Some(baseline));
+        let ratio = (baseline > 0.0).then(|| value / baseline);
+        let (metric, baseline) = (metric.to_owned(), Some(baseline));
         Self { metric, value, unit, baseline, baseline_name: Some(baseline_name), ratio }
     }
 }
@@ -140,11 +157,47 @@ fn compare(contestants: &[(&'static str, Vec<Vec<Figure>>)]) -> Result<Vec<Measu
     Ok(rows)
 }
 
-fn median(runs: &[Vec<Figure>], metric: &str) -> Option<f64> {
-    let of = |run: &Vec<Figure>| Some(run.iter().find(|one| one.metric == metric)?.value);
-    let mut values: Vec<f64> = runs.iter().map(of).collect::<Option<_>>()?;
+/// Medians of the first contestant, which ours is, beside those of the others; the ratio is the median of those
+/// within each run, in which all had the same machine. Runs that somebody took no part in do not count for him.
+fn compare_within_runs(
+    contestants: &[(&'static str, Vec<Vec<Figure>>)],
+) -> Result<Vec<Measurement>> {
+    let ((_, ours), others) = contestants.split_first().context("somebody was measured")?;
+    let first = ours.first().context("ours was measured")?;
+    let of = |run: &Vec<Figure>, metric: &str| {
+        run.iter().find(|one| one.metric == metric).map(|one| one.value)
+    };
+    let mut rows = Vec::new();
+    for Figure { metric, unit, .. } in first {
+        let values = ours.iter().filter_map(|run| of(run, metric));
+        let value = middle(values).with_context(|| format!("ours failed: {metric}"))?;
+        if others.is_empty() {
+            rows.push(Measurement::alone(metric, unit, value));
+        }
+        for (name, runs) in others {
+            let pairs = ours.iter().zip(runs);
+            let pairs =
+                pairs.filter_map(|(one, other)| Some((of(one, metric)?, of(other, metric)?)));
+            let pairs: Vec<_> = pairs.collect();
+            let ratio = middle(pairs.iter().map(|(one, other)| one / other));
+            let baseline = middle(pairs.iter().map(|(_, other)| *other));
+            let (metric, baseline_name) = (metric.clone(), Some(*name));
+            rows.push(Measurement { metric, value, unit, baseline, baseline_name, ratio });
+        }
+    }
+    Ok(rows)
+}
+
+fn middle(values: impl Iterator<Item = f64>) -> Option<f64> {
+    let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied()
+}
+
+fn median(runs: &[Vec<Figure>], metric: &str) -> Option<f64> {
+    let of = |run: &Vec<Figure>| Some(run.iter().find(|one| one.metric == metric)?.value);
+    let values: Vec<f64> = runs.iter().map(of).collect::<Option<_>>()?;
+    middle(values.into_iter())
 }
 
 /// Prints the table and writes `target/bench/NAME.json`, whose path it returns.

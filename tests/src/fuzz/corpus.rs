@@ -15,7 +15,10 @@ use super::documents;
 pub fn corpus(target: &str) -> Vec<Vec<u8>> {
     match target {
         "packet" => packets(),
-        "engine" => sequences(),
+        "engine" | "session" => sequences(),
+        "wireguard" => configurations(),
+        "offload" => giants(),
+        "coalesce" => streams(),
         "join" => texts(&[JOIN, "fd00::/8", "0123456789abcdef"]),
         "certificate" | "state" | "peer" | "registry" => documents::all(),
         "recording" => recordings(),
@@ -54,6 +57,72 @@ fn octets(line: &str) -> Option<Vec<u8>> {
     let start = text.find("2a02")?;
     let pairs = digits[start..].chunks_exact(2);
     pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
+}
+
+/// Configurations as `wg` writes them.
+fn configurations() -> Vec<Vec<u8>> {
+    let [a, b, none] = ["a8", "b0", "00"].map(|octet| octet.repeat(32));
+    texts(&[
+        "get=1\n\n",
+        &format!(
+            "set=1\nprivate_key={a}\nlisten_port=51820\nfwmark=0x10\nreplace_peers=true\n\
+             public_key={b}\npreshared_key={a}\nendpoint=[fe80::1%1]:5000\n\
+             persistent_keepalive_interval=25\nreplace_allowed_ips=true\nallowed_ip=::/0\n\
+             allowed_ip=10.0.0.0/8\nallowed_ip=-10.0.0.0/8\n\n"
+        ),
+        &format!(
+            "set=1\npublic_key={b}\nendpoint=192.0.2.1:5\npublic_key={a}\nremove=true\n\
+             public_key={none}\nupdate_only=true\nprotocol_version=1\nfwmark=\n\n"
+        ),
+        r#"{"op":"create","name":"sw-01234567","mtu":1420}"#,
+        r#"{"names":["sw-01234567"],"drops":{"no_peer":1}}"#,
+    ])
+}
+
+/// A TCP segment of 40 octets over IPv4 or IPv6.
+fn segment(v6: u8) -> Vec<u8> {
+    let mut ip = match v6 {
+        0 => vec![0x45, 0, 0, 80, 0, 1, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2],
+        _ => [&[0x60, 0, 0, 0, 0, 60, 6, 64], [0xfd; 32].as_slice()].concat(),
+    };
+    ip.extend([0, 80, 0, 81, 0, 0, 0, 1, 0, 0, 0, 2, 0x50, 0x10, 4, 0, 0, 0, 0, 0]);
+    ip.extend((0..40).map(|n| n * 5));
+    ip
+}
+
+/// Packets that stand for several, behind what the kernel says of them: kind, headers, size of each.
+fn giants() -> Vec<Vec<u8>> {
+    let header = |flags, kind, headers: u8, size: u8, start: u8, offset: u8| {
+        [flags, kind, headers, 0, size, 0, start, 0, offset, 0]
+    };
+    let with = |header: [u8; 10], v6| [&header[..], &segment(v6)].concat();
+    vec![
+        with(header(1, 1, 40, 9, 20, 16), 0),
+        with(header(1, 4, 60, 16, 40, 16), 1),
+        with(header(1, 0, 0, 0, 20, 16), 0),
+        with(header(0, 0, 0, 0, 0, 0), 1),
+        with(header(1, 5, 48, 7, 40, 6), 1),
+    ]
+}
+
+/// Segments that follow each other, as the target reads them: one whole, others by what differs.
+fn streams() -> Vec<Vec<u8>> {
+    let first = |v6| {
+        let segment = segment(v6);
+        [&[4, u8::try_from(segment.len()).expect("a short one")], &segment[..]].concat()
+    };
+    let follower = [&[5, 0], [9; 40].as_slice()].concat();
+    let shorter = [&[5, 203], [9; 3].as_slice()].concat();
+    let damaged = [&[7, 0], [9; 40].as_slice(), &[33, 1]].concat();
+    let stream = |v6, parts: &[&Vec<u8>]| {
+        [&first(v6)[..], &parts.iter().flat_map(|part| part.iter().copied()).collect::<Vec<_>>()]
+            .concat()
+    };
+    vec![
+        stream(0, &[&follower, &follower, &shorter]),
+        stream(1, &[&follower, &follower, &follower]),
+        stream(0, &[&follower, &damaged, &follower, &first(1), &follower]),
+    ]
 }
 
 /// Random steps: any octets are a sequence.

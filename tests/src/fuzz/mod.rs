@@ -10,6 +10,8 @@ mod engine;
 mod model;
 mod mutation;
 
+use sixwire_dataplane::fuzz as wireguard;
+
 pub use corpus::corpus;
 pub use mutation::Mutator;
 
@@ -17,7 +19,7 @@ pub use mutation::Mutator;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 12] = [
     ("packet", decoders::packet),
     ("certificate", decoders::certificate),
     ("state", decoders::state),
@@ -25,7 +27,11 @@ pub const TARGETS: [Target; 8] = [
     ("peer", decoders::peer),
     ("registry", decoders::registry),
     ("recording", decoders::recording),
+    ("wireguard", wireguard::configuration),
+    ("offload", wireguard::offload),
+    ("coalesce", wireguard::coalesce),
     ("engine", engine::sequence),
+    ("session", wireguard::session),
 ];
 
 /// The target of this name.

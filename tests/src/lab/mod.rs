@@ -22,7 +22,7 @@ use nix::unistd::geteuid;
 
 pub use binary::{binary, target_directory};
 pub use namespace::{Namespace, Traffic, run};
-pub use node::{Health, Identity, Node, Peer, Plane, Route, Routing, Status, Tunnels};
+pub use node::{Health, Helper, Identity, Node, Peer, Plane, Route, Routing, Status, Tunnels};
 use process::Bond;
 pub use process::{Process, enter};
 pub use registry::Registry;

@@ -6,6 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
+use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -34,6 +35,8 @@ pub struct Node {
     /// Where it runs.
     pub host: Host,
     plane: Plane,
+    /// What `sixwire` is here.
+    agent: PathBuf,
     config: Option<PathBuf>,
     state: PathBuf,
     run_directory: PathBuf,
@@ -62,6 +65,17 @@ pub struct Tunnels {
     pub wireguard: String,
     /// Those that pass packets.
     pub up: usize,
+    /// The process of the embedded WireGuard.
+    pub helper: Option<Helper>,
+}
+
+/// The process of the embedded WireGuard as `status` reports it.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Helper {
+    /// Times it was started again.
+    pub restarts: u64,
+    /// Seconds since the last of them.
+    pub last_restart_s: Option<u64>,
 }
 
 /// The routing engine of a node as `status` reports it.
@@ -140,8 +154,8 @@ impl Node {
         }
         let log = lab.directory().join(format!("{name}.log"));
         let (name, bond) = (name.to_owned(), lab.bond());
-        let (config, daemon) = (None, None);
-        Ok(Self { name, host, plane, config, state, run_directory, log, bond, daemon })
+        let (agent, config, daemon) = (binary("sixwire"), None, None);
+        Ok(Self { name, host, plane, agent, config, state, run_directory, log, bond, daemon })
     }
 
     /// Joins the network.
@@ -164,6 +178,21 @@ impl Node {
         std::fs::write(&path, toml)?;
         self.config = Some(path);
         Ok(())
+    }
+
+    /// Replaces the program that later starts will use, as an upgrade does.
+    pub fn install(&mut self, agent: PathBuf) {
+        self.agent = agent;
+    }
+
+    /// Stops the daemon with SIGTERM, as service managers do, and waits for its end.
+    ///
+    /// # Errors
+    /// When none runs, or it does not end within 20 s.
+    pub fn stop(&mut self) -> Result<()> {
+        let mut daemon = self.daemon.take().with_context(|| format!("{} is not up", self.name))?;
+        daemon.signal(Signal::SIGTERM)?;
+        daemon.wait(Duration::from_secs(20)).map(drop)
     }
 
     /// Starts the daemon; does not wait for it to be of use.
@@ -224,7 +253,7 @@ impl Node {
         run(namespace.command("ip").args(["-6", "route", "flush", "proto", "42"]))?;
         run(namespace.command("ip").args(["-6", "addr", "flush", "dev", "lo", "scope", "global"]))?;
         // It may not be there.
-        let _ = namespace.nft("delete table inet sixwire");
+        let _ = namespace.nft("delete table ip6 sixwire");
         for directory in ["sixwire", "wireguard"] {
             let directory = self.run_directory.join(directory);
             std::fs::remove_dir_all(&directory)?;
@@ -300,7 +329,7 @@ impl Node {
     /// A `sixwire` command on this node, with the node's own `/run`.
     #[must_use]
     pub fn command(&self, words: &[&str]) -> Command {
-        let mut command = self.program(&binary("sixwire"));
+        let mut command = self.program(&self.agent);
         command.args(words);
         command
     }

@@ -64,6 +64,14 @@ pub struct Underlay {
     routers: Vec<Router>,
 }
 
+impl Host {
+    /// A machine on links that the caller makes, of no underlay.
+    #[must_use]
+    pub fn alone(namespace: Namespace, address: Ipv4Addr) -> Self {
+        Self { namespace, address, outside: address, address6: None, router: usize::MAX }
+    }
+}
+
 impl Underlay {
     /// An underlay without routers.
     ///

@@ -34,7 +34,7 @@ impl PingSocket {
                 let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
                 let protocol = SockProtocol::IcmpV6;
                 let fd = socket(AddressFamily::Inet6, SockType::Raw, flags, protocol)?;
-                setsockopt(&fd, sockopt::RcvBuf, &RECEIVE_BUFFER)?;
+                setsockopt(&fd, sockopt::RcvBufForce, &RECEIVE_BUFFER)?;
                 if let Some(source) = source {
                     bind(fd.as_raw_fd(), &address(source))?;
                 }
@@ -113,8 +113,8 @@ static OPENED: AtomicU32 = AtomicU32::new(0);
 const REQUEST: u8 = 128;
 const REPLY: u8 = 129;
 const LENGTH: usize = 20;
-/// Room for a burst of answers while the one thread sends.
-const RECEIVE_BUFFER: usize = 1 << 20;
+/// Room for the answers of a second in which the one thread does not get a processor: what it misses counts as lost.
+const RECEIVE_BUFFER: usize = 8 << 20;
 
 #[cfg(test)]
 mod tests {

@@ -30,7 +30,8 @@ pub use refusals::{
 };
 pub use survival::{
     crashed_daemon_loses_no_packet, cut_tunnel_is_routed_around, down_leaves_nothing,
-    lost_registry_is_a_non_event, stopped_daemon_keeps_forwarding,
+    killed_helper_is_back_within_a_second, lost_registry_is_a_non_event,
+    stopped_daemon_keeps_forwarding,
 };
 pub use uplinks::{cut_and_heal, flows_share_two_uplinks};
 

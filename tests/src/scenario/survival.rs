@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use nix::sys::signal::Signal;
+use anyhow::{Context, Result, bail, ensure};
+use nix::sys::signal::{Signal, kill};
 
 use super::{PATIENCE, ensure_no_loss, ping, reach, steady};
 use crate::clock::{now, pause, wait_for};
 use crate::lab::Node;
 use crate::network::Network;
+use crate::ping::Pinger;
 
 /// A daemon that is stopped for two seconds still forwards: no ping is lost, and the tunnel's counters grow.
 ///
@@ -56,6 +57,47 @@ pub fn crashed_daemon_loses_no_packet(network: &mut Network) -> Result<()> {
         ensure!(after.contains(adopted), "had {before:?}, has {after:?}");
     }
     network.wait_reachable(PATIENCE).map(drop)
+}
+
+/// A killed process of the embedded WireGuard is back within a second, with the very interfaces, and `status` says
+/// so. Killed together with the daemon, the next start brings all back.
+///
+/// # Errors
+/// What did not happen.
+pub fn killed_helper_is_back_within_a_second(network: &mut Network) -> Result<()> {
+    reach(network)?;
+    let link = network.link_in_use()?;
+    let before = indices(network.node(link.from)?)?;
+    let flow = network.flow(link.from, link.to).context("both nodes are up")?;
+    let pinger = Pinger::start(&[flow], Duration::from_millis(10))?;
+    steady(&pinger, Duration::ZERO)?;
+    let killed = now();
+    kill_helper(network.node(link.from)?)?;
+    steady(&pinger, killed)?;
+    let record = pinger.stop().remove(0).since(killed);
+    let (gap, lost) = (record.longest_gap(), record.lost());
+    println!("helper killed: longest gap {gap:?}, {lost} of {} pings lost", record.probes.len());
+    ensure!(gap < Duration::from_secs(1), "back after {gap:?}");
+    let node = network.node(link.from)?;
+    ensure!(indices(node)? == before, "had {before:?}, has {:?}", indices(node)?);
+    let helper = node.status()?.tunnels.helper.context("status tells of the helper")?;
+    ensure!(helper.restarts == 1 && helper.last_restart_s.is_some(), "{helper:?}");
+    node.kill()?;
+    kill_helper(node)?;
+    node.up()?;
+    node.wait_status(PATIENCE)?;
+    network.wait_reachable(PATIENCE).map(drop)
+}
+
+fn kill_helper(node: &Node) -> Result<()> {
+    for pid in node.host.namespace.processes()? {
+        // It may be one that has just ended.
+        let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        if words.split(|octet| *octet == 0).any(|word| word == b"wireguard-helper") {
+            return Ok(kill(pid, Signal::SIGKILL)?);
+        }
+    }
+    bail!("{} has no helper", node.name)
 }
 
 /// A tunnel that goes silent is routed around within four seconds.

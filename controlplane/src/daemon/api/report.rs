@@ -129,6 +129,9 @@ pub struct TunnelsReport {
     pub served: u32,
     /// That pass packets.
     pub up: u32,
+    /// The process of the embedded WireGuard; none where the kernel's carries them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub helper: Option<HelperReport>,
     /// Uplinks, where they are configured.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub uplinks: Vec<UplinkReport>,
@@ -143,6 +146,15 @@ pub struct UplinkReport {
     pub tunnels: u32,
     /// Those of them that pass packets.
     pub up: u32,
+}
+
+/// The process of the embedded WireGuard.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HelperReport {
+    /// Times it ended by itself and was started again, with its tunnels.
+    pub restarts: u64,
+    /// Seconds since the last of them.
+    pub last_restart_s: Option<u64>,
 }
 
 /// Which WireGuard carries a tunnel.

@@ -40,6 +40,7 @@ fn status() -> StatusReport {
             served: 3,
             up: 12,
             uplinks: Vec::new(),
+            helper: None,
         },
         routing: RoutingReport { neighbours: 12, routes: 57 },
         registry: RegistryReport {

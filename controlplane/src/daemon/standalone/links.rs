@@ -173,7 +173,7 @@ impl Links {
             | KernelEvent::RuleGone
             | KernelEvent::GuardsChanged
             | KernelEvent::ForwardingOff(_)
-            | KernelEvent::HelperGone => {}
+            | KernelEvent::HelperRestarted { .. } => {}
         }
     }
 

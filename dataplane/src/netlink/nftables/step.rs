@@ -16,7 +16,6 @@ pub(crate) enum Verdict {
 pub(crate) enum Meta {
     InputName,
     OutputName,
-    Family,
     Protocol,
 }
 
@@ -79,7 +78,6 @@ pub(super) fn expressions(step: &Step) -> Vec<Expression> {
             let key = match meta {
                 Meta::InputName => 6,
                 Meta::OutputName => 7,
-                Meta::Family => 15,
                 Meta::Protocol => 16,
             };
             one("meta", empty().number(1, FIRST).number(2, key))

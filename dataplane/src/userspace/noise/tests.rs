@@ -2,6 +2,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::*;
+use crate::userspace::ecn;
 use crate::userspace::packet::short;
 
 const A: u8 = 1;
@@ -100,7 +101,7 @@ impl Pair {
         // One datagram of data and nothing else: it is the session of before.
         let at_once = matches!(&sent[..], [(_, datagram)] if datagram[0] == 4);
         for (to, datagram) in sent {
-            self.outbox.push(to.into(), &datagram);
+            self.outbox.push(to.into(), &datagram, 0);
         }
         self.settle(place_of(A)) == [packet(A, B, number)] && at_once
     }
@@ -154,7 +155,7 @@ fn answers_leave_from_where_the_peer_sent_to_until_it_is_set_elsewhere() {
     let moved = PeerUpdate { endpoint: Some(elsewhere), ..peer(A) };
     for (update, wanted) in [(peer(A), from), (moved, elsewhere.into())] {
         pair.b.set(Update { peers: vec![update], ..Update::default() });
-        pair.b.peers[place].as_mut().unwrap().initiate(&mut pair.outbox);
+        pair.b.peers[place].as_mut().unwrap().ask_again(&mut pair.outbox);
         assert_eq!(pair.outbox.trains().next().unwrap().0.endpoint, wanted);
         pair.outbox.clear();
     }
@@ -182,19 +183,178 @@ fn a_change_of_anything_but_keys_keeps_the_session() {
     }
 }
 
-#[test]
-fn a_new_key_asks_for_a_new_session() {
-    let mut pair = Pair::new();
-    pair.send(0);
-    pair.settle(place_of(A));
-    for noise in [&mut pair.a, &mut pair.b] {
+/// Gives the only peer of each of these another preshared key.
+fn share(noises: [&mut Noise; 2]) {
+    for noise in noises {
         let known = noise.describe().peers[0].key;
         let shared = Some(Some(sixwire_proto::keys::PresharedKey::from_octets([7; 32])));
         let peers = vec![PeerUpdate { preshared_key: shared, ..PeerUpdate::of(known) }];
         noise.set(Update { peers, ..Update::default() });
     }
-    assert!(!pair.carries(1), "it waits");
-    assert!(pair.carries(2));
+}
+
+#[test]
+fn a_preshared_key_holds_from_the_next_handshake_on_and_loses_nothing() {
+    let mut pair = Pair::new();
+    pair.send(0);
+    pair.settle(place_of(A));
+    share([&mut pair.a, &mut pair.b]);
+    assert!(pair.carries(1), "by the session of before");
+    pair.a.tick(&mut pair.outbox, pair.now);
+    let sent = datagrams(&mut pair.outbox);
+    assert!(matches!(&sent[..], [(_, init)] if init[0] == 1), "a new one is asked for at once");
+    for (to, datagram) in sent {
+        pair.outbox.push(to.into(), &datagram, 0);
+    }
+    // On its way while the handshake is.
+    pair.send(2);
+    assert_eq!(pair.settle(place_of(A)), [packet(A, B, 2)]);
+    let place = pair.a.by_key[&key(B).public()];
+    assert!(pair.a.peers[place].as_ref().unwrap().has_own_session());
+    assert!(pair.carries(3));
+    pair.a.tick(&mut pair.outbox, pair.now + Duration::from_secs(180));
+    assert!(pair.carries(4));
+}
+
+#[test]
+fn a_preshared_key_that_only_one_side_has_ends_no_session_either() {
+    let mut pair = Pair::new();
+    pair.send(0);
+    pair.settle(place_of(A));
+    let shared = Some(Some(sixwire_proto::keys::PresharedKey::from_octets([7; 32])));
+    let peers = vec![PeerUpdate { preshared_key: shared, ..PeerUpdate::of(key(B).public()) }];
+    pair.a.set(Update { peers, ..Update::default() });
+    pair.a.tick(&mut pair.outbox, pair.now);
+    assert!(pair.settle(place_of(A)).is_empty());
+    assert!(pair.carries(1));
+    pair.a.tick(&mut pair.outbox, pair.now + Duration::from_secs(180));
+    datagrams(&mut pair.outbox);
+    assert!(!pair.carries(2), "as long as it lives");
+}
+
+#[test]
+fn a_new_private_key_ends_sending_and_what_is_under_way_arrives() {
+    let mut pair = Pair::new();
+    pair.send(0);
+    pair.settle(place_of(A));
+    pair.send(1);
+    let under_way = datagrams(&mut pair.outbox);
+    pair.b.set(Update { private_key: Some(Some(key(3))), ..Update::default() });
+    for (to, datagram) in under_way {
+        pair.outbox.push(to.into(), &datagram, 0);
+    }
+    assert_eq!(pair.settle(place_of(A)), [packet(A, B, 1)]);
+    let back = packet(B, A, 0);
+    let peer = pair.b.route(&back).unwrap();
+    pair.b.seal(peer, &back, &mut pair.outbox, pair.now);
+    assert!(datagrams(&mut pair.outbox).iter().all(|(_, datagram)| datagram[0] == 1), "it waits");
+    // Once a knows the new key, they find each other again.
+    let update = Update { replace_peers: true, peers: vec![peer_with(3)], ..Update::default() };
+    pair.a.set(update);
+    pair.send(2);
+    assert_eq!(pair.settle(place_of(A)), [packet(A, B, 2), back], "and what waited gets through");
+}
+
+/// b, with another key.
+fn peer_with(number: u8) -> PeerUpdate {
+    PeerUpdate { key: key(number).public(), ..peer(B) }
+}
+
+#[test]
+fn we_are_never_our_own_peer() {
+    let mut noise = side(A, B);
+    noise.set(Update { private_key: Some(Some(key(B))), ..Update::default() });
+    assert!(noise.describe().peers.is_empty());
+    assert_eq!(noise.route(&packet(A, B, 0)), None);
+}
+
+#[test]
+fn a_restored_device_asks_for_sessions_at_once_and_forgets_where_it_sent_from_with_its_port() {
+    let mut pair = Pair::new();
+    let mut text = pair.a.describe().text();
+    text.push_str("persistent_keepalive_interval=25\n");
+    pair.a = Noise::default();
+    let update = Update::restoring(&text).unwrap();
+    pair.a.set(update);
+    pair.a.greet(&mut pair.outbox, pair.now);
+    pair.a.greet(&mut pair.outbox, pair.now);
+    assert_eq!(pair.outbox.trains().count(), 1, "once");
+    pair.settle(place_of(A));
+    assert!(pair.carries(1));
+    assert_eq!(pair.a.describe().peers[0].keepalive, 25);
+    let place = pair.a.by_key[&key(B).public()];
+    let peer = |pair: &mut Pair| pair.a.peers[place].as_mut().unwrap().endpoint;
+    let ours = Endpoint { from: Some([192, 0, 2, 77].into()), ..place_of(B).into() };
+    pair.a.peers[place].as_mut().unwrap().endpoint = Some(ours);
+    pair.a.forget_sources();
+    assert_eq!(peer(&mut pair), Some(place_of(B).into()));
+}
+
+#[test]
+fn congestion_marks_go_out_with_the_packet_and_handshakes_are_of_their_own_class() {
+    let mut pair = Pair::new();
+    let classes =
+        |pair: &Pair| pair.outbox.trains().map(|(train, _)| train.class).collect::<Vec<_>>();
+    pair.send(0);
+    assert_eq!(classes(&pair), [ecn::HANDSHAKE]);
+    pair.settle(place_of(A));
+    for class in [0, 0xb8, 0xb9, 0x02, 0x03] {
+        let mut packet = packet(A, B, 1);
+        packet[1] = class;
+        let peer = pair.a.route(&packet).unwrap();
+        pair.a.seal(peer, &packet, &mut pair.outbox, pair.now);
+    }
+    assert_eq!(classes(&pair), [0, 1, 2], "two and two go together");
+}
+
+#[test]
+fn every_drop_has_its_reason() {
+    let drops = Arc::new(Drops::default());
+    let mut pair = Pair::new();
+    pair.b = Noise::new(Arc::clone(&drops));
+    pair.b.set(Update {
+        private_key: Some(Some(key(B))),
+        peers: vec![peer(A)],
+        ..Update::default()
+    });
+    pair.send(0);
+    pair.settle(place_of(A));
+    pair.send(1);
+    let [(_, data)] = datagrams(&mut pair.outbox).try_into().unwrap();
+    let mut open = |datagram: &[u8], expected: &str, count: u64| {
+        let from = place_of(A).into();
+        pair.b.open((from, datagram), &mut [0; 2000], &mut Outbox::default(), pair.now);
+        let found = drops.counts().find(|(name, _)| *name == expected);
+        assert_eq!(found, Some((expected, count)));
+    };
+    let mut damaged = data.clone();
+    *damaged.last_mut().unwrap() ^= 1;
+    open(&damaged, "not_authentic", 1);
+    open(b"hello", "stranger", 1);
+    open(&[4, 0, 0, 0, 0, 9, 9, 9], "stranger", 2);
+    let mut other = data.clone();
+    other[4] = other[4].wrapping_add(1);
+    open(&other, "unknown_session", 1);
+    pair.b.open((place_of(A).into(), &data), &mut [0; 2000], &mut Outbox::default(), pair.now);
+    let mut again = |expected: &str| {
+        pair.b.open((place_of(A).into(), &data), &mut [0; 2000], &mut Outbox::default(), pair.now);
+        assert!(drops.counts().any(|count| count == (expected, 1)), "{expected}");
+    };
+    again("replayed");
+    assert_eq!(pair.b.route(&packet(B, 9, 0)), None);
+    assert!(drops.counts().any(|count| count == ("no_peer", 1)));
+    // Nobody answers the handshake, and only so many packets may wait for it.
+    let mut lonely = Noise::new(Arc::default());
+    lonely.set(Update {
+        private_key: Some(Some(key(A))),
+        peers: vec![peer(B)],
+        ..Update::default()
+    });
+    let place = lonely.route(&packet(A, B, 0)).unwrap();
+    for _ in 0..300 {
+        lonely.seal(place, &packet(A, B, 0), &mut pair.outbox, pair.now);
+    }
+    assert!(lonely.drops.counts().any(|count| count == ("no_session", 44)));
 }
 
 #[test]
@@ -257,9 +417,13 @@ fn handshakes_beyond_the_limit_are_asked_for_a_cookie_and_a_cookie_helps() {
     let [(_, reply)] = datagrams(&mut pair.outbox).try_into().unwrap();
     pair.a.open((place_of(B).into(), &reply), &mut [0; 2000], &mut pair.outbox, pair.now);
     let place = pair.a.by_key[&key(B).public()];
-    pair.a.peers[place].as_mut().unwrap().initiate(&mut pair.outbox);
+    pair.a.peers[place].as_mut().unwrap().ask_again(&mut pair.outbox);
     let [(_, init)] = datagrams(&mut pair.outbox).try_into().unwrap();
+    // A source has only so many; then it waits.
     pair.b.open((place_of(A).into(), &init), &mut [0; 2000], &mut pair.outbox, pair.now);
+    assert!(datagrams(&mut pair.outbox).is_empty());
+    let later = pair.now + Duration::from_secs(1);
+    pair.b.open((place_of(A).into(), &init), &mut [0; 2000], &mut pair.outbox, later);
     let [(_, response)] = datagrams(&mut pair.outbox).try_into().unwrap();
     assert_eq!(response[0], 2, "a response");
 }

@@ -38,6 +38,7 @@ fn a_whole_configuration_is_read() {
         fwmark: Some(16),
         replace_peers: true,
         peers: vec![peer, gone],
+        greeting: Greeting::WhenNeeded,
     };
     assert_eq!(update, Ok(wanted));
     assert_eq!(set(""), Ok(Update::default()));
@@ -110,6 +111,13 @@ fn a_device_is_written_as_tools_read_it() {
         "00".repeat(32)
     );
     assert_eq!(device.text(), wanted);
+    let restoring = Update::restoring(&wanted).unwrap();
+    let whole = set(&wanted.lines().fold(String::new(), |lines, line| match line {
+        past if past.contains("_time_") || past.contains("_bytes") => lines,
+        line => lines + line + "\n",
+    }));
+    assert_eq!(restoring, Update { greeting: Greeting::AtOnce, ..whole.unwrap() });
+    assert_eq!(Update::restoring("listen_port=5\nnonsense"), Err(Errno::EINVAL));
     assert_eq!(outcome(Ok(())), "errno=0\n\n");
     assert_eq!(outcome(Err(Errno::EADDRINUSE)), "errno=98\n\n");
     assert_eq!(format!("{:?}", device.private_key), "Some(WgPrivateKey(secret))");

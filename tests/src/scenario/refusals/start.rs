@@ -69,11 +69,11 @@ pub fn machines_that_lack_something_say_so_and_work(network: &mut Network) -> Re
         ["setpriv"].iter().chain(words).chain(&["--"]).copied().collect()
     };
 
-    namespace.nft("table inet sixwire { chain theirs { } }")?;
-    says(node, up(node, &[]), (&log, "warnings", &["nft delete table inet sixwire"]))?;
-    let theirs = namespace.nft("list table inet sixwire")?;
+    namespace.nft("add table ip6 sixwire\nadd chain ip6 sixwire theirs\n")?;
+    says(node, up(node, &[]), (&log, "warnings", &["nft delete table ip6 sixwire"]))?;
+    let theirs = namespace.nft("list table ip6 sixwire")?;
     ensure!(theirs.contains("chain theirs") && !theirs.contains("prerouting"), "{theirs}");
-    namespace.nft("delete table inet sixwire")?;
+    namespace.nft("delete table ip6 sixwire")?;
 
     let raw = deprived(&["--bounding-set", "-net_raw", "--inh-caps", "-net_raw"]);
     says(node, up(node, &raw), (&log, "warnings", &["CAP_NET_RAW"]))?;
@@ -108,8 +108,11 @@ fn says(
     let mut daemon = Process::start(&mut command, log)?;
     let said = wait_for(&format!("{words:?}"), Duration::from_secs(20), || {
         let status = super::status(node).map_err(|error| format!("{error:#}"))?;
+        // A daemon that does not answer yet is not warned of anything.
+        let answers = status["node"].is_object();
         let said = status[list].to_string();
-        if words.iter().all(|word| said.contains(word)) { Ok(said) } else { Err(said) }
+        let all = answers && words.iter().all(|word| said.contains(word));
+        if all { Ok(said) } else { Err(status.to_string()) }
     })?;
     run(&mut node.command(&["down", "--run-dir", "/run/sixwire"]))?;
     ensure!(daemon.wait(Duration::from_secs(20))?.success(), "{}", daemon.last_words());
