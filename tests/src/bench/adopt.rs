@@ -21,6 +21,9 @@ pub(super) fn run(options: &Options) -> Result<Vec<Measurement>> {
         Plane::Auto | Plane::Embedded => Plane::Embedded,
     };
     let mut rows = adopt(plane)?;
+    for row in &rows {
+        eprintln!("{}: {:.3} {}", row.metric, row.value, row.unit);
+    }
     rows.extend(first_start(plane)?);
     Ok(rows)
 }
@@ -124,8 +127,8 @@ impl Monitor {
         let place = |mark: &str| lines.iter().position(|line| line.contains(&address(mark)));
         let (from, to) = place("0100").zip(place("0101")).context("both marks")?;
         let written = lines.get(from..to).unwrap_or_default();
-        // A new address of the loopback comes with a route or two of the kernel's own.
-        let ours = |line: &&&str| !line.contains("fd46::");
+        // A new address of the loopback comes with a route or two of the kernel's own, and a second line.
+        let ours = |line: &&&str| !line.contains("fd46::") && !line.starts_with(' ');
         Ok(written.iter().filter(ours).map(|line| (*line).to_owned()).collect())
     }
 

@@ -8,6 +8,7 @@ mod traffic;
 use std::fs;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::process::Command;
 
 use anyhow::{Context, Result};
 use comfy_table::Table;
@@ -22,17 +23,20 @@ use crate::clock::wait_for;
 use crate::lab::{Lab, Namespace, Plane, Process, run as run_command, target_directory};
 
 pub(super) fn run(options: &Options) -> Result<Vec<Measurement>> {
-    let mut lab = Lab::new()?;
+    if options.plane == Plane::Kernel {
+        // For those that need it; who lacks it says so.
+        let _ = run_command(Command::new("modprobe").arg("tun"));
+    }
     let mut contestants = Vec::new();
     for (index, (name, way)) in entrants(options).into_iter().enumerate() {
-        match way.and_then(|way| Contestant::start(&mut lab, (index, name), &way, options)) {
+        match way.and_then(|way| Contestant::start(name, &way, options)) {
             Ok(contestant) => contestants.push(contestant),
             Err(error) if index == 0 => return Err(error),
             Err(error) => eprintln!("{name}: ABSENT: {error:#}"),
         }
     }
     for run in 0..options.runs {
-        round(&lab, &mut contestants, (run, options))?;
+        round(&mut contestants, (run, options))?;
     }
     let all: Vec<_> = contestants.iter().map(|one| (one.name, one.runs.clone())).collect();
     show(&all);
@@ -44,11 +48,7 @@ pub(super) fn run(options: &Options) -> Result<Vec<Measurement>> {
 }
 
 /// One measurement of everybody after the other; everybody begins once.
-fn round(
-    lab: &Lab,
-    contestants: &mut [Contestant],
-    (run, options): (usize, &Options),
-) -> Result<()> {
+fn round(contestants: &mut [Contestant], (run, options): (usize, &Options)) -> Result<()> {
     let count = contestants.len();
     for contestant in contestants.iter_mut() {
         contestant.runs.push(Vec::new());
@@ -62,7 +62,7 @@ fn round(
                     continue;
                 }
                 let contestant = &mut contestants[index];
-                match contestant.measure(lab, to, what) {
+                match contestant.measure(to, what) {
                     Ok(figures) => contestant.note(title, figures),
                     Err(error) if index == 0 => return Err(error),
                     Err(error) => eprintln!("{}: {title}: {error:#}", contestant.name),
@@ -83,6 +83,8 @@ struct Contestant {
     _processes: Vec<Process>,
     _members: Option<Members>,
     _chain: Option<Chain>,
+    /// Declared last, so it goes last.
+    lab: Lab,
 }
 
 /// How tunnels come to be.
@@ -102,17 +104,12 @@ enum What {
 }
 
 impl Contestant {
-    fn start(
-        lab: &mut Lab,
-        (index, name): (usize, &'static str),
-        way: &Way,
-        options: &Options,
-    ) -> Result<Self> {
-        let tag = format!("c{index}");
+    fn start(name: &'static str, way: &Way, options: &Options) -> Result<Self> {
+        let mut lab = Lab::new()?;
         let (mut processes, mut kept, mut members) = (Vec::new(), None, None);
         let (spaces, addresses);
         if let Way::Ours(plane) = way {
-            let mut nodes = Members::join(lab, &tag, *plane)?;
+            let mut nodes = Members::join(&mut lab, "", *plane)?;
             nodes.up()?;
             spaces = nodes.chain.spaces().map(Clone::clone);
             let flows = nodes.flows()?;
@@ -120,15 +117,15 @@ impl Contestant {
             addresses = [own, flows[0].to, flows[1].to].map(IpAddr::from);
             members = Some(nodes);
         } else {
-            let chain = Chain::new(lab, &tag, options.plane)?;
+            let chain = Chain::new(&mut lab, "", options.plane)?;
             spaces = chain.spaces().map(Clone::clone);
             match way {
                 Way::Links(maker) => {
-                    processes = maker.connect(lab, &chain)?;
+                    processes = maker.connect(&lab, &chain)?;
                     addresses = [0, 1, 2].map(|machine| links::address(machine).into());
                 }
                 Way::Mesh(mesh) => {
-                    let meshed = mesh.connect(lab, &chain)?;
+                    let meshed = mesh.connect(&lab, &chain)?;
                     (processes, addresses) = (meshed.processes, meshed.addresses);
                 }
                 Way::Ours(_) => unreachable!("taken above"),
@@ -148,6 +145,7 @@ impl Contestant {
             _processes: processes,
             _members: members,
             _chain: kept,
+            lab,
         };
         contestant.wait_reachable()?;
         eprintln!("{name}: runs");
@@ -168,11 +166,11 @@ impl Contestant {
         Ok(())
     }
 
-    fn measure(&self, lab: &Lab, to: usize, what: What) -> Result<Vec<Figure>> {
+    fn measure(&self, to: usize, what: What) -> Result<Vec<Figure>> {
         let path =
             Path { from: &self.spaces[0], to: &self.spaces[to], address: self.addresses[to] };
         let load = |load, name: &str| {
-            let carried = path.carry(lab, load, &self.meter)?;
+            let carried = path.carry(&self.lab, load, &self.meter)?;
             let cost = format!("{name}: processor");
             Ok(vec![
                 figure(name, "Mbit/s", carried.mbit_per_second),

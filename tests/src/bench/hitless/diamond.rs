@@ -26,14 +26,14 @@ pub(super) fn run(lab: &mut Lab) -> Result<Vec<Outcome>> {
     let flows = [Flow { from: diamond.a.clone(), source: Some(A), to: D }];
     diamond.wait_metric(WIRED, "b")?;
     let metric = under_load(&flows, ("metric changes (sixwire babel)", TIMES), |time| {
-        let (protocol, more) = if time % 2 == 0 { (WORSE, 20) } else { (BEST, 0) };
+        let (protocol, more) = if time % 2 == 0 { (WORSE, 600) } else { (BEST, 0) };
         diamond.announce(protocol)?;
         diamond.wait_metric(WIRED + more, "b")
     })?;
     let next = under_load(&flows, ("next hop changes (sixwire babel)", TIMES), |time| {
         if time % 2 == 0 {
             diamond.announce(WORST)?;
-            diamond.wait_metric(WIRED + 100, "c")
+            diamond.wait_metric(WIRED + 1000, "c")
         } else {
             diamond.announce(BEST)?;
             diamond.wait_metric(WIRED, "b")
@@ -63,7 +63,7 @@ impl Diamond {
         c.ip(&route("add", MIDDLE))?;
         b.ip(&route("add", BEST))?;
         let socket = lab.directory().join("a.sock");
-        let rules = [(BEST, 0), (WORSE, 20), (MIDDLE, 100), (WORST, 500)];
+        let rules = [(BEST, 0), (WORSE, 600), (MIDDLE, 1000), (WORST, 3000)];
         let rules = rules.map(|(protocol, metric)| {
             format!("--redistribute=protocol={protocol},metric={metric}")
         });
@@ -134,7 +134,7 @@ const D: Ipv6Addr = Ipv6Addr::new(0xfd44, 0, 0, 0xd, 0, 0, 0, 1);
 const D_LINK: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0xd);
 /// Cost of a wired link.
 const WIRED: u16 = 96;
-/// Protocol numbers that nobody else uses.
+/// Protocol numbers that nobody else uses. Their metrics are far apart: small changes wait for the next full update.
 const BEST: u8 = 201;
 const WORSE: u8 = 202;
 const MIDDLE: u8 = 203;
