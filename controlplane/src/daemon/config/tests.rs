@@ -172,7 +172,7 @@ fn mistakes_are_named_with_file_line_and_key() {
         (
             "tabel = 3",
             "/node.toml, line 1: tabel: no such key \"tabel\"; did you mean table? (allowed: \
-             state_dir, run_dir, wireguard, table, address_interface, own_namespace, uplink, \
+             state_dir, run_dir, wireguard, table, address_interface, uplink, own_namespace, \
              signalling, tunnels, babel, log)",
         ),
         (

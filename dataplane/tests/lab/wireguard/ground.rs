@@ -304,7 +304,7 @@ fn pattern(octets: usize) -> Vec<u8> {
     (0..=250).cycle().take(octets).collect()
 }
 
-fn inner(family: Family, octet: u8) -> IpAddr {
+pub(crate) fn inner(family: Family, octet: u8) -> IpAddr {
     match family {
         Family::V4 => Ipv4Addr::new(10, 99, 0, octet).into(),
         Family::V6 => format!("fd00:0:0:{octet:x}::1").parse().unwrap(),

@@ -10,7 +10,7 @@ use sixwire_proto::prefix::Prefix;
 use sixwire_proto::router_id::RouterId;
 
 use super::ground::{
-    End, FAMILIES, Family, host_address, is_kernel, length, on_wire, pause, two, wire,
+    End, FAMILIES, Family, host_address, inner, is_kernel, length, on_wire, pause, two, wire,
 };
 use crate::node::{Node, PORT};
 
@@ -155,7 +155,7 @@ fn a_tunnel_whose_datagrams_go_into_itself_does_not_run_away_and_heals() {
 }
 
 /// Two ends with a second tunnel between them that goes through the first, for addresses of their own.
-fn nested(octets: [u8; 2]) -> [End; 2] {
+fn nested(octets: [u8; 2], family: Family) -> [End; 2] {
     let [mut a, mut b] = two(octets);
     for (end, other) in [(&mut a, octets[1]), (&mut b, octets[0])] {
         let mut tunnel = end.tunnel().clone();
@@ -163,7 +163,7 @@ fn nested(octets: [u8; 2]) -> [End; 2] {
         tunnel.mtu = 1280;
         tunnel.wireguard.port = PORT + 1;
         for peer in tunnel.wireguard.peers.values_mut() {
-            peer.endpoint = Some(([10, 99, 0, other], PORT + 1).into());
+            peer.endpoint = Some((inner(family, other), PORT + 1).into());
         }
         end.desired.tunnels.insert(IfName::tunnel(tunnel.mark.node, NonZeroU8::MIN), tunnel);
         let own = second(end.octet());
@@ -182,7 +182,7 @@ fn second(octet: u8) -> IpAddr {
 #[test]
 fn a_tunnel_passes_through_another() {
     let octets = [115, 116];
-    let [a, b] = nested(octets);
+    let [a, b] = nested(octets, Family::V4);
     a.reaches_both(&b);
     let before = given(&a);
     for octets in [1, 1000, 1232, 1233, 20_000] {
@@ -196,7 +196,8 @@ fn a_tunnel_passes_through_another() {
 
 #[test]
 fn two_tunnels_that_are_guarded_cannot_go_through_each_other() {
-    let [mut a, b] = nested([117, 118]);
+    // The guards are of IPv6, as what is inside is.
+    let [mut a, b] = nested([117, 118], Family::V6);
     a.reaches(second(b.octet()));
     a.guard();
     assert!(!a.hears(second(b.octet()), 1000, 3), "none is carried by another");
