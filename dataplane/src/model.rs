@@ -15,7 +15,7 @@ pub use guards::{GuardedNetwork, Guards, ObservedGuards, Sources};
 pub use name::{IfName, IfNameError, Mark, Role};
 pub use observed::{Observed, ObservedPeer, ObservedTunnel, ObservedWireGuard};
 pub(crate) use route::is_onlink;
-pub use route::{Family, NextHop, RouteChange, RouteKey, RouteTarget, Rule};
+pub use route::{Family, NextHop, RouteChange, RouteKey, RouteTarget, Rule, Shares};
 
 /// All that should be there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -31,6 +31,7 @@ use rtnetlink::sys::protocols::NETLINK_ROUTE;
 
 use crate::error::Error;
 use batch::BatchSocket;
+use nexthop::Listing;
 
 /// A connection for requests. Events have their own, because an acknowledgement lost to a full
 /// receive buffer would leave a request without its answer.
@@ -39,6 +40,8 @@ pub(crate) struct Netlink {
     handle: Handle,
     ports: [u32; 2],
     batches: Arc<Mutex<Option<BatchSocket>>>,
+    /// For what the library does not list.
+    lists: Arc<Mutex<BatchSocket>>,
 }
 
 impl Netlink {
@@ -58,7 +61,8 @@ impl Netlink {
         }));
         let batches = BatchSocket::open(NETLINK_ROUTE).map_err(failed)?;
         let ports = [address.port_number(), batches.port()];
-        Ok(Self { handle, ports, batches: Arc::new(Mutex::new(Some(batches))) })
+        let lists = Arc::new(Mutex::new(BatchSocket::open(NETLINK_ROUTE).map_err(failed)?));
+        Ok(Self { handle, ports, batches: Arc::new(Mutex::new(Some(batches))), lists })
     }
 
     /// The ports that the kernel names as the originators of our changes.
@@ -69,6 +73,12 @@ impl Netlink {
     /// The socket for batches: there is one, for one writer.
     pub(crate) fn take_batches(&self) -> Option<BatchSocket> {
         self.batches.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// The next-hop objects with this protocol number; none where the kernel has no such things.
+    pub(crate) fn next_hops(&self, protocol: u8) -> Listing {
+        let mut lists = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
+        nexthop::objects(&mut lists, protocol).unwrap_or_default()
     }
 
     /// Lists all objects of one kind. Repeated when they change meanwhile, which the library's own

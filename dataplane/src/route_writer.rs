@@ -1,6 +1,7 @@
 //! Writes routes by the thousand: what the kernel has is known and not asked for, changes go out in batches,
 //! and routes by one neighbour share a next-hop object, so that all of them move with one message.
 
+mod group;
 mod targets;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,12 +12,13 @@ use nix::errno::Errno;
 use sixwire_proto::link::LinkId;
 use sixwire_proto::prefix::Prefix;
 
+use self::group::Groups;
 use self::targets::{Naming, TargetId, Targets};
 use crate::error::Error;
 use crate::model::{NextHop, ROUTE_METRIC, RouteChange, RouteKey, RouteTarget};
 use crate::netlink::Netlink;
 use crate::netlink::batch::{Batch, BatchSocket, MOST, NLM_F_CREATE, NLM_F_REPLACE};
-use crate::netlink::nexthop::{self, Hop, ObjectId, Write};
+use crate::netlink::nexthop::{self, Meaning, ObjectId, Write};
 use crate::netlink::route::{OwnRoute, RTM_DELROUTE, RTM_NEWROUTE, Table};
 
 /// The routes of one table that bear our mark. Nobody else writes them meanwhile; what others remove is to
@@ -28,6 +30,7 @@ pub struct RouteWriter {
     targets: Targets,
     routes: Routes,
     objects: Objects,
+    groups: Groups,
 }
 
 /// What leads where. Routes from everywhere, which are nearly all, take no room for a source.
@@ -63,7 +66,7 @@ impl RouteWriter {
             }
         };
         let (targets, routes) = (Targets::default(), Routes::default());
-        Ok(Self { socket, netlink, table, targets, routes, objects })
+        Ok(Self { socket, netlink, table, targets, routes, objects, groups: Groups::default() })
     }
 
     /// Reads what the kernel has of ours over these links (and what leads nowhere), to go on from there.
@@ -87,9 +90,9 @@ impl RouteWriter {
             self.targets.count(id, 1);
         }
         let mut batch = Batch::default();
-        for (id, _) in objects.iter().filter(|(_, hop)| ours(hop.link)) {
-            if !self.targets.names(*id) {
-                nexthop::remove(&mut batch, *id);
+        for id in self.groups.adopt(&objects, |id| self.targets.names(id)) {
+            if objects.hop(id).is_none_or(|hop| ours(hop.link)) {
+                nexthop::remove(&mut batch, id);
             }
         }
         // What is refused is in use by somebody, or gone.
@@ -141,10 +144,15 @@ impl RouteWriter {
 
     /// Makes the kernel agree; gives what it refused. What it has already is not written.
     pub async fn write(&mut self, wanted: Vec<Wanted>) -> Vec<(RouteKey, Error)> {
-        let changes: Vec<Wanted> = wanted.into_iter().filter(|one| self.is_change(one)).collect();
+        let wanted = wanted.into_iter().map(|(key, to)| (key, self.groups.joint(key, to)));
+        let changes: Vec<Wanted> = wanted.filter(|one| self.is_change(one)).collect();
         let rest = self.redirect(changes);
+        self.write_all(&rest).await
+    }
+
+    async fn write_all(&mut self, changes: &[Wanted]) -> Vec<(RouteKey, Error)> {
         let mut refused = Vec::new();
-        for some in rest.chunks(MOST) {
+        for some in changes.chunks(MOST) {
             refused.extend(self.write_batch(some));
             // The kernel takes a millisecond for a batch: others get their turn.
             tokio::task::yield_now().await;
@@ -193,20 +201,25 @@ impl RouteWriter {
 
     fn redirect_one(&mut self, id: TargetId, to: NextHop) -> bool {
         let Some(object) = self.targets.object(id) else { return false };
-        let mut batch = Batch::default();
-        let hop = Hop { link: to.link, gateway: to.gateway };
-        nexthop::write(&mut batch, Write::Redirect, (self.table.protocol, object, hop));
-        match self.send(batch) {
-            Ok(refused) if refused.is_empty() => {
-                self.targets.redirected(id, RouteTarget::Via(to));
-                true
-            }
-            Ok(_) | Err(_) => {
-                // Gone, with its routes: they are written one by one.
-                self.targets.retire(id);
-                false
-            }
+        let redirected = self.meaning(object, to).is_some_and(|meaning| self.put(object, meaning));
+        if redirected {
+            self.targets.redirected(id, RouteTarget::Via(to));
+        } else {
+            // Gone, with its routes: they are written one by one.
+            self.targets.retire(id);
         }
+        redirected
+    }
+
+    /// Makes an object mean something else; `false` if it is gone, or cannot.
+    fn put(&mut self, object: ObjectId, meaning: Meaning) -> bool {
+        let mut batch = Batch::default();
+        nexthop::write(&mut batch, Write::Redirect, (self.table.protocol, object, &meaning));
+        let done = self.send(batch).is_ok_and(|refused| refused.is_empty());
+        if done {
+            self.groups.note(object, meaning);
+        }
+        done
     }
 
     fn write_batch(&mut self, changes: &[Wanted]) -> Vec<(RouteKey, Error)> {
@@ -291,20 +304,23 @@ impl RouteWriter {
         if let Some(id) = self.targets.by_object(target) {
             return id;
         }
-        let object = self.make_object(Hop { link: hop.link, gateway: hop.gateway });
+        let object = self.make_next_hop(hop);
         self.targets.intern(target, object.map_or(Naming::Bare, Naming::Object))
     }
 
     /// Makes an object under the first free number.
-    fn make_object(&mut self, hop: Hop) -> Option<ObjectId> {
+    fn make_object(&mut self, meaning: Meaning) -> Option<ObjectId> {
         for _ in 0..ATTEMPTS {
             let Objects::Numbered(number) = &mut self.objects else { return None };
             *number = number.wrapping_add(1);
             let id = ObjectId(*number);
             let mut batch = Batch::default();
-            nexthop::write(&mut batch, Write::Make, (self.table.protocol, id, hop));
+            nexthop::write(&mut batch, Write::Make, (self.table.protocol, id, &meaning));
             match self.send(batch).as_deref() {
-                Ok([]) => return Some(id),
+                Ok([]) => {
+                    self.groups.note(id, meaning);
+                    return Some(id);
+                }
                 Ok([(_, error), ..]) if error.raw_os_error() == Some(Errno::EEXIST as i32) => {}
                 Ok(_) | Err(_) => return None,
             }
@@ -330,6 +346,11 @@ impl RouteWriter {
         let mut batch = Batch::default();
         for object in self.targets.take_unused() {
             nexthop::remove(&mut batch, object);
+            self.groups.forget(object);
+        }
+        // After the groups they are in: the kernel takes a group with its last member.
+        for member in self.groups.take_unused() {
+            nexthop::remove(&mut batch, member);
         }
         // An object whose interface is gone is gone with it.
         drop(self.send(batch));

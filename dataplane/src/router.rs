@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use crate::dataplane::opening::may_administer;
 use crate::error::Error;
 use crate::forwarding::ipv6_is_enabled;
-use crate::model::{IfName, RouteChange, RouteKey, RouteTarget};
+use crate::model::{Family, IfName, RouteChange, RouteKey, RouteTarget};
 use crate::netlink::Netlink;
 use crate::netlink::foreign::{ForeignRoute, ForeignRoutes};
 use crate::netlink::interface::{self, Interface};
 use crate::netlink::monitor::{self, Events, Ours};
 use crate::netlink::notices;
-use crate::netlink::route::{OwnRoute, Table};
+use crate::netlink::route::{OwnRoute, Table, has_default_route};
 use crate::options::DEFAULT_PROTOCOL;
 use crate::route_writer::RouteWriter;
 
@@ -79,6 +79,14 @@ impl Router {
             OwnRoute::Unreachable(_) => None,
         };
         Ok(own.into_iter().filter_map(as_we_make).collect())
+    }
+
+    /// Whether a routing table has a default route of a family, whoever made it.
+    ///
+    /// # Errors
+    /// When the kernel refuses to tell.
+    pub async fn has_default_route(&self, family: Family, table: u32) -> Result<bool, Error> {
+        has_default_route(&self.netlink, family, table).await
     }
 
     /// All interfaces, by name.

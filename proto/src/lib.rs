@@ -20,3 +20,4 @@ pub mod seed;
 pub mod seqno;
 pub mod state;
 pub mod time;
+pub mod uplink;

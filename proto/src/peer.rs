@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::certificate::Chain;
 use crate::keys::{PresharedKey, WgPublicKey};
 use crate::router_id::RouterId;
+use crate::uplink::UplinkNumber;
 
 /// Version of these messages.
 pub const PROTOCOL: u16 = 1;
@@ -37,6 +38,10 @@ pub enum Request {
     /// Let us have a tunnel.
     #[serde(rename = "tunnel.request")]
     TunnelRequest(TunnelRequest),
+    /// Let us have one more tunnel, over another uplink of mine. A message of its own, so that a node which
+    /// knows one tunnel for each other node refuses it and keeps that.
+    #[serde(rename = "tunnel.further")]
+    TunnelFurther(TunnelRequest),
     /// I am taking our tunnel down.
     #[serde(rename = "tunnel.close")]
     TunnelClose {
@@ -142,6 +147,9 @@ pub struct TunnelRequest {
     pub signalling_port: u16,
     /// Largest packet inside, octets. The smaller of both ends holds.
     pub mtu: u16,
+    /// Which of the dialler's uplinks the tunnel takes; only what the dialler says counts.
+    #[serde(default, skip_serializing_if = "UplinkNumber::is_first")]
+    pub uplink: UplinkNumber,
 }
 
 impl TunnelRequest {
@@ -247,6 +255,7 @@ mod tests {
             addresses: Vec::new(),
             signalling_port: 1,
             mtu: 1280,
+            uplink: UplinkNumber::FIRST,
         };
         assert_eq!(good.check(), Ok(()));
         let many = vec![IpAddr::from([192, 0, 2, 1]); 9];

@@ -12,3 +12,4 @@ pub mod ping;
 pub mod scenario;
 pub mod simulator;
 pub mod topology;
+pub mod uplinks;

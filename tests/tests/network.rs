@@ -59,6 +59,11 @@ fn a_join_that_was_cut_off_is_repeated() {
 }
 
 #[test]
+fn flows_share_two_uplinks() {
+    play(two(Plane::Auto), &[scenario::flows_share_two_uplinks]);
+}
+
+#[test]
 fn a_stock_router_carries_our_routes() {
     play(two(Plane::Embedded), &[scenario::stock_router_carries_our_routes]);
 }

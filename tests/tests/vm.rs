@@ -24,6 +24,11 @@ fn down_leaves_nothing() {
 }
 
 #[test]
+fn flows_share_two_uplinks() {
+    play(two(Plane::Kernel), &[scenario::flows_share_two_uplinks]);
+}
+
+#[test]
 fn a_stock_router_carries_our_routes() {
     play(two(Plane::Kernel), &[scenario::stock_router_carries_our_routes]);
 }

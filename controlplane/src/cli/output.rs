@@ -26,6 +26,7 @@ pub(super) fn complain(error: &anyhow::Error) {
 }
 
 /// Columns of a table.
+#[derive(Clone, Copy)]
 pub(super) enum Column {
     /// Text, aligned left.
     Text(&'static str),

@@ -26,12 +26,32 @@ const COLUMNS: [Column; 8] = [
     Column::Number("SEEN"),
 ];
 
-/// The report for people.
+/// The report for people; uplinks only where somebody has several.
 fn text(report: &PeersReport) -> String {
     if report.peers.is_empty() {
         return "no links to other nodes\n".to_owned();
     }
-    table(&COLUMNS, report.peers.iter().map(row))
+    let several = |peer: &PeerReport| peer.uplink.is_some() || !peer.uplink_number.is_first();
+    if !report.peers.iter().any(several) {
+        return table(&COLUMNS, report.peers.iter().map(row));
+    }
+    let mut columns = COLUMNS.to_vec();
+    columns.insert(2, Column::Text("UPLINK"));
+    let rows = report.peers.iter().map(|peer| {
+        let mut cells = row(peer);
+        cells.insert(2, uplink(peer));
+        cells
+    });
+    table(&columns, rows)
+}
+
+/// The name of our uplink, or the number of theirs.
+fn uplink(peer: &PeerReport) -> String {
+    match (peer.role, &peer.uplink) {
+        (_, Some(name)) => name.clone(),
+        (LinkRole::Dialled | LinkRole::Served, None) => format!("#{}", peer.uplink_number),
+        (LinkRole::Native, None) => "-".to_owned(),
+    }
 }
 
 fn row(peer: &PeerReport) -> Vec<String> {
@@ -59,6 +79,8 @@ fn link(peer: &PeerReport) -> String {
 
 #[cfg(test)]
 mod tests {
+    use sixwire_proto::uplink::UplinkNumber;
+
     use super::*;
     use crate::daemon::api::Schema;
 
@@ -69,6 +91,8 @@ mod tests {
             interface: "sw-01234567".to_owned(),
             role,
             state: "up".to_owned(),
+            uplink_number: UplinkNumber::FIRST,
+            uplink: None,
             endpoint: Some("203.0.113.17:51820".parse().unwrap()),
             cost: Some(96),
             rtt_ms: Some(12.5),
@@ -98,6 +122,20 @@ paris             served   203.0.113.17:51820    96  12.5ms  3.3M  812    1m
 ";
         assert_eq!(text(&PeersReport { schema: Schema, peers }), expected);
         assert!(expected.lines().all(|line| line.len() <= 80));
+    }
+
+    #[test]
+    fn several_tunnels_of_one_node_are_told_apart_by_their_uplinks() {
+        let dsl =
+            PeerReport { uplink: Some("dsl".to_owned()), ..peer(Some("paris"), LinkRole::Dialled) };
+        let second = UplinkNumber::try_from(2).unwrap();
+        let served = PeerReport { uplink_number: second, ..peer(Some("oslo"), LinkRole::Served) };
+        let expected = "\
+NODE   LINK     UPLINK  ENDPOINT            COST     RTT    RX   TX  SEEN
+paris  dialled  dsl     203.0.113.17:51820    96  12.5ms  3.3M  812    1m
+oslo   served   #2      203.0.113.17:51820    96  12.5ms  3.3M  812    1m
+";
+        assert_eq!(text(&PeersReport { schema: Schema, peers: vec![dsl, served] }), expected);
     }
 
     #[test]

@@ -48,9 +48,13 @@ fn row(route: &RouteReport, report: &RoutesReport) -> Vec<String> {
 /// not known.
 fn via(route: &RouteReport, report: &RoutesReport) -> String {
     let Some(via) = route.via else { return route.interface.clone() };
+    let links = match route.interfaces.len() {
+        0 | 1 => String::new(),
+        several => format!(" ({several} tunnels)"),
+    };
     let named = |other: &&RouteReport| other.router_id == via && other.name.is_some();
     let name = report.routes.iter().find(named).and_then(|other| other.name.clone());
-    name.unwrap_or_else(|| via.to_string())
+    name.unwrap_or_else(|| via.to_string()) + &links
 }
 
 #[cfg(test)]
@@ -66,6 +70,7 @@ mod tests {
             name: name.map(str::to_owned),
             via: Some("0123456789abcdef".parse().unwrap()),
             interface: "sw-01234567".to_owned(),
+            interfaces: Vec::new(),
             next_hop: "fe80::123:4567:89ab:cdef".parse().unwrap(),
             metric: 96,
             installed: true,

@@ -9,7 +9,7 @@ use super::output::{Paint, complain, print, print_json};
 use super::quantity::{counted, period};
 use super::{Form, Place};
 use crate::daemon::api::report::{
-    Counter, Health, HelperReport, RegistryReport, StatusReport, WireguardKind,
+    Counter, Health, HelperReport, RegistryReport, StatusReport, UplinkReport, WireguardKind,
 };
 use crate::daemon::api::{ClientError, Request, Schema};
 
@@ -109,6 +109,11 @@ fn rows(report: &StatusReport) -> Vec<(&'static str, String)> {
         ("routing", format!("{neighbours}, {routes}")),
         ("registry", registry(&report.registry)),
     ];
+    if !tunnels.uplinks.is_empty() {
+        let one = |it: &UplinkReport| format!("{} {} of {} up", it.name, it.up, it.tunnels);
+        let each: Vec<String> = tunnels.uplinks.iter().map(one).collect();
+        rows.insert(4, ("uplinks", each.join(", ")));
+    }
     if !report.limits.is_empty() {
         rows.push(("limits", counters(&report.limits)));
     }
@@ -180,6 +185,7 @@ mod tests {
                 dialled: 10,
                 served: 3,
                 up: 12,
+                uplinks: Vec::new(),
                 helper: None,
             },
             routing: RoutingReport { neighbours: 1, routes: 57 },
@@ -209,6 +215,16 @@ version     0.1.0
 ";
         assert_eq!(text(&report(), Paint::Plain), expected);
         assert!(expected.lines().all(|line| line.len() <= 80));
+    }
+
+    #[test]
+    fn uplinks_stand_under_the_tunnels() {
+        let uplink = |name: &str, up| UplinkReport { name: name.to_owned(), tunnels: 10, up };
+        let mut two = report();
+        two.tunnels.uplinks = vec![uplink("dsl", 10), uplink("fibre", 9)];
+        let text = text(&two, Paint::Plain);
+        let line = text.lines().nth(6);
+        assert_eq!(line, Some("uplinks     dsl 10 of 10 up, fibre 9 of 10 up"), "{text}");
     }
 
     #[test]

@@ -27,7 +27,7 @@ use super::config::{Config, Wireguard};
 use super::echo::Echo;
 use super::join::Membership as Papers;
 use super::kernel_events::KernelWatch;
-use super::kernel_routes::{Drift, KernelRoutes};
+use super::kernel_routes::{KernelMail, KernelRoutes};
 use super::mailbox::Mailbox;
 use super::members::Members;
 use super::monotonic::Monotonic;
@@ -38,13 +38,14 @@ use super::registry::RegistrySync;
 use super::registry_client::RegistryClient;
 use super::reporter::Reporter;
 use super::requests;
-use super::routing::{self, News, Outlets, RouteUpdates, Routing};
+use super::routing::{self, News, Outlets, Routing};
 use super::signalling::{self, Membership, Signalling};
 use super::startup::{Adopted, OwnGround};
 use super::store::{Lock, Store};
 use super::tally::Tally;
 use super::tunnels::Context as TunnelContext;
 use super::tunnels::{self, CountOverride, TunnelDriver};
+use super::uplinks::Uplinks;
 use crate::babel::{Forwarding, OriginCheck, Params};
 use crate::tunnel::{Params as TunnelParams, Service, Tunnels};
 
@@ -81,8 +82,7 @@ struct Community {
 struct Wires {
     routing: (mpsc::Sender<routing::Command>, Option<mpsc::Receiver<routing::Command>>),
     tunnels: (mpsc::Sender<tunnels::Command>, Option<mpsc::Receiver<tunnels::Command>>),
-    routes: Mailbox<RouteUpdates>,
-    drift: Mailbox<Drift>,
+    kernel: KernelMail,
     news: Mailbox<News>,
     /// What the kernel lost and was given back.
     tally: Arc<Tally>,
@@ -142,7 +142,7 @@ impl<'a> Foundation<'a> {
 
         let own = kernel.ground.addresses.iter().copied().collect();
         let mut writer = self.writer(&kernel, (&wires, own)).await?;
-        let refused = writer.refused();
+        let (refused, spreads) = (writer.refused(), writer.spreads());
         spawn(&mut tasks, "kernel writer", async move { writer.run().await });
         spawn(&mut tasks, "routing", routing.run());
         let accepted = native
@@ -177,6 +177,8 @@ impl<'a> Foundation<'a> {
             native: native.into_iter().map(|(link, (interface, _))| (link, interface)).collect(),
             now: self.now(),
             refused,
+            spreads,
+            uplinks: kernel.ground.uplinks.clone(),
             shortcomings: kernel.shortcomings,
             warnings: kernel.warnings,
             kernel: Arc::clone(&wires.tally),
@@ -209,10 +211,13 @@ impl<'a> Foundation<'a> {
             Wireguard::Embedded => Choice::Embedded,
         };
         let (dataplane, events) = Dataplane::open(options).await?;
+        let uplinks = Uplinks::new(&self.config.uplinks);
+        uplinks.warn_of_empty_tables(&dataplane.router()).await;
         let ground = OwnGround {
             node: self.node,
             addresses: BTreeSet::from([self.papers.certificate.prefix.node_address()]),
             unreachable: BTreeSet::from([self.papers.state.prefix]),
+            uplinks: uplinks.clone(),
             guards: self.guards()?,
         };
         let adopted = ground.reconcile(&dataplane).await?;
@@ -315,10 +320,14 @@ impl<'a> Foundation<'a> {
         kernel: &Kernel,
         (wires, own): (&Wires, Vec<IpAddr>),
     ) -> anyhow::Result<KernelRoutes> {
-        let mail = (wires.routes.clone(), wires.drift.clone(), Arc::clone(&wires.tally));
         let mut writer = kernel.dataplane.router().writer()?;
         let adopted = writer.adopt(|_| true).await?;
-        Ok(KernelRoutes::new(writer, mail, own, adopted))
+        Ok(KernelRoutes::new(
+            writer,
+            (wires.kernel.clone(), Arc::clone(&wires.tally)),
+            own,
+            adopted,
+        ))
     }
 
     fn routing(&self, wires: &mut Wires) -> anyhow::Result<Routing> {
@@ -340,7 +349,8 @@ impl<'a> Foundation<'a> {
         let (babel, recorder) =
             recorder::engine((params, Vec::new()), self.monotonic.now(), record)?;
         let outlets = Outlets {
-            routes: wires.routes.clone(),
+            routes: wires.kernel.updates.clone(),
+            neighbours: wires.kernel.neighbours.clone(),
             news: wires.news.clone(),
             keep_seqno: Box::new(move |seqno: Seqno| {
                 if reserved.is_newer_than(seqno) {
@@ -372,6 +382,7 @@ impl<'a> Foundation<'a> {
         let mut params = TunnelParams::new(self.node);
         params.ports = tunnels.ports.range();
         params.preferred.clone_from(&tunnels.preferred);
+        params.uplinks = kernel.ground.uplinks.last();
         if signalling.dial_only {
             params.service = Service::DialOnly;
         }
@@ -386,6 +397,8 @@ impl<'a> Foundation<'a> {
             signalling_port: signalling.port,
             counts: CountOverride { dialled: tunnels.dialled, served: tunnels.served },
             accepted,
+            uplinks: kernel.ground.uplinks.clone(),
+            neighbours: wires.kernel.neighbours.clone(),
         };
         let core = Tunnels::new(params, random_seed()?, self.monotonic.now());
         let commands = wires.tunnels.1.take().context("the tunnel driver is made once")?;
@@ -405,7 +418,7 @@ impl<'a> Foundation<'a> {
             dataplane: Arc::clone(dataplane),
             ground,
             tunnels: wires.tunnels.0.clone(),
-            drift: wires.drift.clone(),
+            drift: wires.kernel.drift.clone(),
             forwarding: self.forwarding(),
             tally: Arc::clone(&wires.tally),
         };
@@ -446,8 +459,7 @@ impl Wires {
         Self {
             routing: (routing, Some(routing_end)),
             tunnels: (tunnels, Some(tunnels_end)),
-            routes: Mailbox::default(),
-            drift: Mailbox::default(),
+            kernel: KernelMail::default(),
             news: Mailbox::default(),
             tally: Arc::new(Tally::new()),
         }

@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{info, warn};
 
 use super::mailbox::Mailbox;
+use super::neighbourhood::{NeighbourNews, Neighbourhood, Spreads};
 use super::routing::RouteUpdates;
 use super::tally::{LineBudget, REFUSALS_PER_MINUTE, Tally};
 use crate::babel::Target;
@@ -30,11 +31,23 @@ pub(super) struct Drift {
     pub(super) objects: BTreeSet<u32>,
 }
 
+/// What comes to the kernel writer.
+#[derive(Clone, Debug, Default)]
+pub(super) struct KernelMail {
+    /// Decisions of the routing engine.
+    pub(super) updates: Mailbox<RouteUpdates>,
+    /// What others did to our routes.
+    pub(super) drift: Mailbox<Drift>,
+    /// Tunnels and neighbours.
+    pub(super) neighbours: Mailbox<NeighbourNews>,
+}
+
 /// The kernel writer.
 pub(super) struct KernelRoutes {
     writer: RouteWriter,
-    updates: Mailbox<RouteUpdates>,
-    drift: Mailbox<Drift>,
+    mail: KernelMail,
+    neighbourhood: Neighbourhood,
+    spreads: Spreads,
     refused: RefusedRoutes,
     tally: Arc<Tally>,
     /// Neighbours can announce what the kernel refuses as fast as they can send.
@@ -50,13 +63,20 @@ impl KernelRoutes {
     #[must_use]
     pub(super) fn new(
         writer: RouteWriter,
-        (updates, drift, tally): (Mailbox<RouteUpdates>, Mailbox<Drift>, Arc<Tally>),
+        (mail, tally): (KernelMail, Arc<Tally>),
         own: Vec<IpAddr>,
         unconfirmed: BTreeMap<RouteKey, RouteTarget>,
     ) -> Self {
         let refused = RefusedRoutes::default();
         let lines = LineBudget::new(REFUSALS_PER_MINUTE);
-        Self { writer, updates, drift, refused, tally, lines, own, unconfirmed }
+        let (neighbourhood, spreads) = (Neighbourhood::default(), Spreads::default());
+        Self { writer, mail, neighbourhood, spreads, refused, tally, lines, own, unconfirmed }
+    }
+
+    /// The neighbours whose flows are spread over several links, kept up to date.
+    #[must_use]
+    pub(super) fn spreads(&self) -> Spreads {
+        Arc::clone(&self.spreads)
     }
 
     /// The routes the kernel has refused, kept up to date.
@@ -70,13 +90,19 @@ impl KernelRoutes {
         let start = Instant::now();
         if !self.unconfirmed.is_empty() {
             let settled = self.settle(start).await;
+            if let Ok(news) = timeout(Duration::ZERO, self.mail.neighbours.take()).await {
+                self.spread(news).await;
+            }
             self.apply(settled).await;
         }
         let mut sweep_due = !self.unconfirmed.is_empty();
         loop {
             tokio::select! {
-                updates = self.updates.take() => self.apply(updates).await,
-                drift = self.drift.take() => self.restore(drift).await,
+                // With a neighbour's links known, its routes need not be written twice.
+                biased;
+                news = self.mail.neighbours.take() => self.spread(news).await,
+                updates = self.mail.updates.take() => self.apply(updates).await,
+                drift = self.mail.drift.take() => self.restore(drift).await,
                 () = sleep_until(start + CONFIRM), if sweep_due => {
                     sweep_due = false;
                     self.sweep().await;
@@ -98,7 +124,7 @@ impl KernelRoutes {
         sleep_until(start + SETTLE_LEAST).await;
         let mut settled = RouteUpdates::new();
         while Instant::now() < start + SETTLE_MOST
-            && let Ok(more) = timeout(CALM, self.updates.take()).await
+            && let Ok(more) = timeout(CALM, self.mail.updates.take()).await
         {
             settled.extend(more);
         }
@@ -133,8 +159,17 @@ impl KernelRoutes {
         }
     }
 
+    async fn spread(&mut self, news: NeighbourNews) {
+        self.neighbourhood.learn(news);
+        let refused = self.writer.spread(&self.neighbourhood.shares()).await;
+        self.note(&[], refused);
+        let spreads = self.writer.spreads().collect();
+        *self.spreads.lock().unwrap_or_else(PoisonError::into_inner) = spreads;
+    }
+
     async fn restore(&mut self, drift: Drift) {
         let Drift { mut vanished, present, objects } = drift;
+        let looked = present.is_some();
         if let Some(present) = present {
             vanished.extend(self.writer.keys().filter(|key| !present.contains(key)));
         }
@@ -143,6 +178,9 @@ impl KernelRoutes {
             let (more, others) = self.writer.objects_vanished(&objects).await;
             routes += more;
             refused.extend(others);
+        }
+        if looked || !objects.is_empty() {
+            refused.extend(self.writer.check_groups().await);
         }
         if routes > 0 {
             self.tally.add_many("routes_restored", routes);

@@ -14,6 +14,7 @@ mod mailbox;
 mod members;
 mod monotonic;
 mod native;
+mod neighbourhood;
 mod node;
 mod offer;
 mod recorder;
@@ -31,6 +32,7 @@ mod tally;
 mod tunnels;
 mod underlay;
 mod unopened;
+mod uplinks;
 mod watchers;
 
 /// Runs a node until it is told to end.

@@ -9,6 +9,7 @@ use sixwire_proto::keys::{PresharedKey, WgPrivateKey};
 use sixwire_proto::peer::TunnelRequest;
 use sixwire_proto::prefix::Prefix;
 use sixwire_proto::router_id::RouterId;
+use sixwire_proto::uplink::UplinkNumber;
 
 /// This node's half of a tunnel, made for it alone and never stored.
 pub(super) struct Offer {
@@ -17,6 +18,8 @@ pub(super) struct Offer {
     /// UDP port of this end.
     pub(super) port: u16,
     mtu: u16,
+    /// Which of the dialler's uplinks it takes.
+    uplink: UplinkNumber,
 }
 
 /// The other half, as it came over signalling.
@@ -34,7 +37,7 @@ impl Offer {
     ///
     /// # Errors
     /// When the operating system has no randomness to give.
-    pub(super) fn new(port: u16, mtu: u16) -> Result<Self, getrandom::Error> {
+    pub(super) fn new(port: u16, mtu: u16, uplink: UplinkNumber) -> Result<Self, getrandom::Error> {
         let (mut private_key, mut share) = ([0; 32], [0; 32]);
         getrandom::fill(&mut private_key)?;
         getrandom::fill(&mut share)?;
@@ -43,6 +46,7 @@ impl Offer {
             share: PresharedKey::from_octets(share),
             port,
             mtu,
+            uplink,
         })
     }
 
@@ -56,6 +60,7 @@ impl Offer {
             addresses,
             signalling_port,
             mtu: self.mtu,
+            uplink: self.uplink,
         }
     }
 
@@ -76,7 +81,7 @@ impl Offer {
             allowed_ips: allowed_ips(with.certificate),
         };
         Tunnel {
-            mark: Mark { node: with.certificate.router_id(), role },
+            mark: Mark { node: with.certificate.router_id(), role, uplink: self.uplink },
             link_local: own.link_local(),
             mtu: u32::from(self.mtu.min(with.half.mtu).max(LEAST_MTU)),
             wireguard: WireGuard {
@@ -194,12 +199,14 @@ mod tests {
 
     fn half(addresses: &[&str]) -> TunnelRequest {
         let addresses = addresses.iter().map(|a| a.parse().unwrap()).collect();
-        Offer::new(51820, 1420).unwrap().half(addresses, 6326)
+        Offer::new(51820, 1420, UplinkNumber::FIRST).unwrap().half(addresses, 6326)
     }
 
     #[test]
     fn both_ends_agree() {
-        let (a, b) = (Offer::new(1, 1420).unwrap(), Offer::new(2, 1400).unwrap());
+        let second = UplinkNumber::try_from(2).unwrap();
+        let offer = |port, mtu| Offer::new(port, mtu, second).unwrap();
+        let (a, b) = (offer(1, 1420), offer(2, 1400));
         let (half_a, half_b) = (a.half(Vec::new(), 1), b.half(Vec::new(), 1));
         let certificate = certificate(vec![CertifiedRole::Transit]);
         let own: RouterId = "0123456789abcdef".parse().unwrap();
@@ -209,6 +216,7 @@ mod tests {
         let key = |t: &Tunnel| t.wireguard.peers.values().next().unwrap().preshared_key.clone();
         assert_eq!(key(&at_a), key(&at_b));
         assert_eq!((at_a.mtu, at_b.mtu), (1400, 1400));
+        assert_eq!((at_a.mark.uplink, at_b.mark.uplink, half_a.uplink), (second, second, second));
     }
 
     #[test]

@@ -7,22 +7,26 @@ use sixwire_dataplane::{Backend, Dataplane, PeerStats, model};
 use sixwire_proto::babel::RouteKey;
 use sixwire_proto::link::LinkId;
 use sixwire_proto::router_id::RouterId;
+use sixwire_proto::uplink::UplinkNumber;
 use tokio::sync::{mpsc, oneshot};
 
 use super::api::report::{
     CertificateReport, Counter, DaemonReport, Health, HelperReport, LinkRole, NetworkReport,
     NodeReport, PeerReport, PeersReport, RegistryReport, Report, RouteReport, RoutesReport,
-    RoutingReport, Schema, StatusReport, TunnelsReport, WireguardKind,
+    RoutingReport, Schema, StatusReport, TunnelsReport, UplinkReport, WireguardKind,
 };
 use super::api::{Query, Request};
 use super::config::BabelInterface;
 use super::kernel_routes::RefusedRoutes;
 use super::members::Members;
 use super::monotonic::Monotonic;
+use super::neighbourhood::Spreads;
 use super::registry::RegistrySync;
+use super::routing::SelectedRoute;
 use super::signalling::{self, Signalling};
 use super::tally::{Tally, is_limit};
 use super::tunnels::TunnelReport;
+use super::uplinks::Uplinks;
 use super::{routing, tunnels};
 use crate::tunnel::{Role, TunnelState};
 
@@ -48,6 +52,10 @@ pub(super) struct Reporter {
     pub(super) now: signalling::Clock,
     /// Routes the kernel has refused.
     pub(super) refused: RefusedRoutes,
+    /// Neighbours whose flows are spread over several links.
+    pub(super) spreads: Spreads,
+    /// The uplinks.
+    pub(super) uplinks: Uplinks,
     /// What this machine could not be made to do, one sentence each.
     pub(super) shortcomings: Vec<String>,
     /// What could be better on it.
@@ -162,6 +170,11 @@ impl Reporter {
         if snapshot.routing.neighbours.is_empty() {
             reasons.push("no neighbour: not connected to any other node".to_owned());
         }
+        let reports = self.uplink_reports(snapshot);
+        let dead = reports.iter().filter(|uplink| uplink.up == 0 && uplink.tunnels > 0);
+        reasons.extend(dead.map(|uplink| {
+            format!("no tunnel works over uplink {} ({} tried)", uplink.name, uplink.tunnels)
+        }));
         reasons
     }
 
@@ -177,11 +190,25 @@ impl Reporter {
             dialled: of(&|tunnel| tunnel.view.role == Role::Dialled),
             served: of(&|tunnel| tunnel.view.role == Role::Served),
             up: of(&|tunnel| tunnel.view.state == TunnelState::Up),
+            uplinks: self.uplink_reports(snapshot),
             helper: self.dataplane.helper_health().map(|helper| HelperReport {
                 restarts: helper.restarts,
                 last_restart_s: helper.since_restart.map(|since| since.as_secs()),
             }),
         }
+    }
+
+    fn uplink_reports(&self, snapshot: &Snapshot) -> Vec<UplinkReport> {
+        let taking = |number: UplinkNumber| {
+            let tunnels = snapshot.tunnels.iter().map(|tunnel| tunnel.view);
+            tunnels.filter(move |view| view.role == Role::Dialled && view.lane.uplink == number)
+        };
+        let report = |(number, name): (UplinkNumber, &str)| UplinkReport {
+            name: name.to_owned(),
+            tunnels: count(taking(number).count()),
+            up: count(taking(number).filter(|view| view.state == TunnelState::Up).count()),
+        };
+        self.uplinks.names().map(report).collect()
     }
 
     async fn peers(&self, snapshot: &Snapshot) -> PeersReport {
@@ -198,7 +225,7 @@ impl Reporter {
     }
 
     fn peer(&self, tunnel: &TunnelReport, stats: &PeerStats, snapshot: &Snapshot) -> PeerReport {
-        let node = tunnel.view.node;
+        let node = tunnel.view.lane.node;
         let cost = snapshot.routing.neighbours.get(&(tunnel.link, node.link_local()));
         PeerReport {
             router_id: node,
@@ -209,6 +236,8 @@ impl Reporter {
                 Role::Served => LinkRole::Served,
             },
             state: state_name(tunnel.view.state).to_owned(),
+            uplink_number: tunnel.view.lane.uplink,
+            uplink: tunnel.uplink.clone(),
             endpoint: stats.endpoint,
             cost: cost.filter(|cost| cost.is_finite()).map(|cost| cost.0),
             rtt_ms: None,
@@ -235,6 +264,8 @@ impl Reporter {
                     interface: interface.name.to_string(),
                     role: LinkRole::Native,
                     state: state_name(TunnelState::Up).to_owned(),
+                    uplink_number: UplinkNumber::FIRST,
+                    uplink: None,
                     endpoint: None,
                     cost: cost.is_finite().then_some(cost.0),
                     rtt_ms: None,
@@ -257,6 +288,13 @@ impl Reporter {
         let installed = |key: &RouteKey| {
             !refused.contains(&model::RouteKey { prefix: key.destination, source: key.source })
         };
+        let name_of = |link: LinkId| names.get(&link).cloned().unwrap_or_else(|| link.to_string());
+        let spreads = self.spreads.lock().unwrap_or_else(PoisonError::into_inner);
+        let spread = |key: &RouteKey, route: &SelectedRoute| {
+            let links = spreads.get(&route.next_hop).filter(|links| links.contains(&route.link));
+            let links = links.filter(|links| links.len() > 1 && key.source.is_none());
+            links.into_iter().flatten().map(|link| name_of(*link)).collect()
+        };
         let routes = snapshot.routing.routes.iter().map(|(key, route)| RouteReport {
             destination: key.destination,
             source: key.source,
@@ -266,7 +304,8 @@ impl Reporter {
                 std::net::IpAddr::V6(address) => RouterId::from_link_local(address),
                 std::net::IpAddr::V4(_) => None,
             },
-            interface: names.get(&route.link).cloned().unwrap_or_else(|| route.link.to_string()),
+            interface: name_of(route.link),
+            interfaces: spread(key, route),
             next_hop: route.next_hop,
             metric: route.metric.0,
             installed: installed(key),

@@ -15,6 +15,7 @@ use tracing::{debug, warn};
 
 use super::tally::Tally;
 use super::tunnels::AdoptedTunnel;
+use super::uplinks::Uplinks;
 use crate::babel::Announcers;
 
 /// What is this node's own, whatever tunnels it has.
@@ -26,6 +27,8 @@ pub(super) struct OwnGround {
     pub(super) addresses: BTreeSet<IpAddr>,
     /// What must not leak to another route: the network's prefix.
     pub(super) unreachable: BTreeSet<Prefix>,
+    /// What the tunnels it dials leave by.
+    pub(super) uplinks: Uplinks,
     /// What is guarded against.
     pub(super) guards: GuardedNetwork,
 }
@@ -141,12 +144,12 @@ impl OwnGround {
             addresses: self.addresses.clone(),
             routes: adopted.routes.clone(),
             unreachable: self.unreachable.clone(),
-            rules: BTreeSet::new(),
+            rules: self.uplinks.rules(),
             guards: Some(self.guards.clone()),
         }
     }
 
-    /// A tunnel desired to be what it is, so that it is left alone.
+    /// A tunnel desired to be what it is, so that it is left alone, but for the uplink it takes.
     fn as_it_is(&self, tunnel: &ObservedTunnel, found: &AdoptedTunnel) -> Option<Tunnel> {
         let wireguard = tunnel.wireguard.as_ref()?;
         let keep = |peer: &ObservedPeer| Peer {
@@ -162,7 +165,7 @@ impl OwnGround {
             wireguard: WireGuard {
                 private_key: None,
                 port: wireguard.port,
-                fwmark: wireguard.fwmark,
+                fwmark: self.uplinks.fwmark(&found.mark),
                 peers: wireguard.peers.iter().map(|(key, peer)| (*key, keep(peer))).collect(),
             },
         })

@@ -1,5 +1,6 @@
 //! Dialling: how many places are free, whom to ask, and what an outcome changes.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use sixwire_proto::router_id::RouterId;
@@ -7,15 +8,16 @@ use sixwire_proto::time::Instant;
 
 use super::counters::DropReason;
 use super::input::{Accepted, DialFailure, Role};
+use super::lane::Lane;
 use super::links::{Aim, Dial, MAX_DIALS, State, Tunnel};
-use super::output::{CloseReason, Event, Notify, Output};
+use super::output::{Event, Notify, Output};
 use super::pace::{backoff, jitter};
 use super::peers::{Company, Known};
 use super::{Reach, Tunnels};
 use sixwire_proto::peer::Refusal;
 
 impl Tunnels {
-    /// How many dialled tunnels there should be now.
+    /// How many dialled nodes there should be now.
     pub(super) fn target(&self) -> usize {
         let counts = self.params.counts;
         match self.reach {
@@ -26,9 +28,11 @@ impl Tunnels {
 
     /// Places that nothing holds.
     pub(super) fn missing(&self) -> usize {
-        let tunnels = self.links.tunnels.values().filter(|tunnel| self.tunnel_holds_place(tunnel));
-        let dials = self.links.dials.values().filter(|dial| self.dial_holds_place(dial));
-        self.target().saturating_sub(tunnels.count() + dials.count())
+        let tunnels = self.links.tunnels.iter().filter(|(_, one)| self.tunnel_holds_place(one));
+        let dials = self.links.dials.iter().filter(|(_, dial)| self.dial_holds_place(dial));
+        let lanes = tunnels.map(|(lane, _)| lane).chain(dials.map(|(lane, _)| lane));
+        let nodes: BTreeSet<RouterId> = lanes.map(|lane| lane.node).collect();
+        self.target().saturating_sub(nodes.len())
     }
 
     /// Dials until every place is held, or nobody is left to dial.
@@ -38,20 +42,20 @@ impl Tunnels {
                 return;
             }
             let Some(node) = self.pick() else { return };
-            if !self.dial(node, Aim::Place) {
+            if !self.dial(Lane::first(node), Aim::Place) {
                 return;
             }
         }
     }
 
     /// Sends a dial; `false` if there is no port for it.
-    pub(super) fn dial(&mut self, node: RouterId, aim: Aim) -> bool {
+    pub(super) fn dial(&mut self, lane: Lane, aim: Aim) -> bool {
         let Some(port) = self.links.allocate_port(self.now) else { return false };
-        let addresses = self.peers.get(node).map(|known| known.addresses.clone());
+        let addresses = self.peers.get(lane.node).map(|known| known.addresses.clone());
         let until = self.now + self.params.timers.dial;
-        self.links.dials.insert(node, Dial { port, started: self.now, until, aim });
+        self.links.dials.insert(lane, Dial { port, started: self.now, until, aim });
         self.counters.dials += 1;
-        self.output(Output::Dial { node, addresses: addresses.unwrap_or_default(), port });
+        self.output(Output::Dial { lane, addresses: addresses.unwrap_or_default(), port });
         true
     }
 
@@ -62,25 +66,27 @@ impl Tunnels {
         port: u16,
         outcome: Result<Accepted, DialFailure>,
     ) {
-        let current = self.links.dials.get(&node).filter(|dial| dial.port == port);
-        let Some((aim, started)) = current.map(|dial| (dial.aim, dial.started)) else {
+        let lane = self.links.dial_on(node, port);
+        let Some((lane, dial)) =
+            lane.and_then(|lane| Some((lane, self.links.dials.remove(&lane)?)))
+        else {
             self.counters.drop(DropReason::Stale);
             if outcome.is_ok() {
                 self.decline(node, port);
             }
             return;
         };
-        self.links.dials.remove(&node);
         match outcome {
             Ok(accepted) => {
                 self.counters.dials_accepted += 1;
                 if let Some(address) = accepted.address {
                     self.peers.answered_at(node, address);
                 }
-                self.accepted(node, port, aim);
+                self.accepted(lane, port, dial.aim);
             }
-            Err(failure) => self.dial_failed(node, (aim, started), failure),
+            Err(failure) => self.dial_failed(lane, &dial, failure),
         }
+        self.links.tidy(node);
     }
 
     /// Gives up dials without outcome: the driver owes one, and a manager that waited for ever
@@ -88,11 +94,11 @@ impl Tunnels {
     pub(super) fn expire_dials(&mut self) {
         let over = |dial: &Dial| dial.until <= self.now;
         let late: Vec<_> = self.links.dials.iter().filter(|(_, dial)| over(dial)).collect();
-        let late: Vec<_> =
-            late.into_iter().map(|(node, dial)| (*node, (dial.aim, dial.started))).collect();
-        for (node, dial) in late {
-            self.links.dials.remove(&node);
-            self.dial_failed(node, dial, DialFailure::Unreachable);
+        let late: Vec<_> = late.into_iter().map(|(lane, dial)| (*lane, dial.clone())).collect();
+        for (lane, dial) in late {
+            self.links.dials.remove(&lane);
+            self.dial_failed(lane, &dial, DialFailure::Unreachable);
+            self.links.tidy(lane.node);
         }
     }
 
@@ -148,15 +154,15 @@ impl Tunnels {
 
     /// A direct neighbour is none. A node alone also dials those it has just lost.
     fn is_candidate(&self, node: RouterId, known: &Known) -> bool {
-        let tunnel = self.links.tunnels.get(&node);
         known.is_dialable()
-            && !self.links.dials.contains_key(&node)
+            && self.links.dials_of(node).next().is_none()
             && !self.links.lan.contains(&node)
-            && tunnel.is_none_or(|tunnel| self.is_worth_redialling(tunnel))
+            && self.links.tunnels_to(node).all(|(_, tunnel)| self.is_worth_redialling(tunnel))
     }
 
     /// The peer accepted: open the tunnel if there still is a place.
-    fn accepted(&mut self, node: RouterId, port: u16, aim: Aim) {
+    fn accepted(&mut self, lane: Lane, port: u16, aim: Aim) {
+        let node = lane.node;
         let replaces = match aim {
             Aim::Place => None,
             Aim::Replace(victim) => self.links.alive_victim(Some(victim)),
@@ -165,66 +171,55 @@ impl Tunnels {
             Aim::Yielded if self.params.own < node => None,
             Aim::Yielded | Aim::Abandoned => return self.decline(node, port),
         };
-        if self.links.tunnels.contains_key(&node) {
-            self.close(node, CloseReason::Replaced, Notify::Nobody);
+        self.make_way(lane, Role::Dialled);
+        if !self.links.has(node, Role::Dialled) {
+            let places = self.target() + usize::from(replaces.is_some());
+            if self.links.count(Role::Dialled) >= places && !self.make_room(Role::Dialled) {
+                self.counters.drop(DropReason::Surplus);
+                return self.decline(node, port);
+            }
+            self.refresh.restart(self.now + self.params.timers.refresh);
         }
-        let places = self.target() + usize::from(replaces.is_some());
-        if self.links.count(Role::Dialled) >= places && !self.make_room(Role::Dialled) {
-            self.counters.drop(DropReason::Surplus);
-            return self.decline(node, port);
-        }
-        self.refresh.restart(self.now + self.params.timers.refresh);
-        self.open(node, Role::Dialled, port, replaces);
+        self.open(lane, Role::Dialled, port, replaces);
     }
 
     /// Creates the tunnel.
-    pub(super) fn open(
-        &mut self,
-        node: RouterId,
-        role: Role,
-        port: u16,
-        replaces: Option<RouterId>,
-    ) {
+    pub(super) fn open(&mut self, lane: Lane, role: Role, port: u16, replaces: Option<RouterId>) {
         let state = State::Opening { until: self.now + self.params.timers.handshake };
         let tunnel = Tunnel { role, port, state, opened_at: self.now, uses: 0, replaces };
-        self.links.tunnels.insert(node, tunnel);
-        self.output(Output::Open { node, role, port });
-        self.event(Event::Opened { node, role, port });
+        self.links.tunnels.insert(lane, tunnel);
+        self.output(Output::Open { lane, role, port });
+        self.event(Event::Opened { lane, role, port });
     }
 
     /// Refuses what the peer just accepted. It is told, unless it has a tunnel with us anyway.
     fn decline(&mut self, node: RouterId, port: u16) {
-        let notify =
-            if self.links.tunnels.contains_key(&node) { Notify::Nobody } else { Notify::Peer };
+        let has_tunnel = self.links.tunnels_to(node).next().is_some();
+        let notify = if has_tunnel { Notify::Nobody } else { Notify::Peer };
         self.output(Output::Decline { node, port, notify });
     }
 
-    fn dial_failed(
-        &mut self,
-        node: RouterId,
-        (aim, started): (Aim, Instant),
-        failure: DialFailure,
-    ) {
-        if !self.links.tunnels.contains_key(&node) {
-            self.links.glared.remove(&node);
+    fn dial_failed(&mut self, lane: Lane, dial: &Dial, failure: DialFailure) {
+        if !self.links.tunnels.contains_key(&lane) {
+            self.links.glared.remove(&lane);
         }
-        match aim {
+        match dial.aim {
             Aim::Place => {}
             Aim::Replace(_) => self.refresh.retry_soon(self.now),
             Aim::Yielded | Aim::Abandoned => return,
         }
         self.counters.dials_failed += 1;
-        self.event(Event::DialFailed { node, failure });
+        self.event(Event::DialFailed { lane, failure });
         match failure {
             // The peer's own dial is on its way, and takes about as long as ours took; if it does not come,
             // because the peer dials where this node was before, ours is the one.
             DialFailure::Refused(Refusal::Glare) => {
-                let took = self.now.since(started);
-                self.hold(node, took.clamp(GLARE_HOLD_LEAST, GLARE_HOLD_MOST));
+                let took = self.now.since(dial.started);
+                self.hold_lane(lane, took.clamp(GLARE_HOLD_LEAST, GLARE_HOLD_MOST));
             }
-            DialFailure::Local => self.hold(node, LOCAL_HOLD),
+            DialFailure::Local => self.hold_lane(lane, LOCAL_HOLD),
             DialFailure::Unreachable | DialFailure::WrongNode | DialFailure::Refused(_) => {
-                self.blame(node);
+                self.blame_lane(lane);
             }
         }
     }

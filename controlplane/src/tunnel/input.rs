@@ -6,7 +6,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use sixwire_proto::peer::{PeerRecord, Refusal};
 use sixwire_proto::router_id::RouterId;
+use sixwire_proto::uplink::UplinkNumber;
 
+use super::lane::Lane;
 use super::params::Counts;
 
 /// One thing that happened.
@@ -58,7 +60,7 @@ pub enum Input<'a> {
         /// Where.
         medium: Medium,
     },
-    /// Installed routes through each tunnel: the answer to `AskUses`. A tunnel not named has none.
+    /// Installed routes through each node: the answer to `AskUses`. A node not named has none.
     Uses(&'a [Usage]),
     /// The outcome of a `Dial`: exactly one for each.
     Dialled {
@@ -73,8 +75,8 @@ pub enum Input<'a> {
     Request {
         /// Names the request in its one `Answer`.
         id: RequestId,
-        /// Who asks.
-        node: RouterId,
+        /// Who asks, and over which uplink of its own.
+        lane: Lane,
     },
     /// The peer closed its end of the tunnel whose end here has `port`.
     CloseAsked {
@@ -92,8 +94,8 @@ pub enum Input<'a> {
     },
     /// Somebody deleted the interface.
     InterfaceGone {
-        /// The node at its other end.
-        node: RouterId,
+        /// Which.
+        lane: Lane,
     },
     /// The node's certificate is revoked: hang up, neither dial nor serve it.
     Revoked {
@@ -116,8 +118,8 @@ pub enum Input<'a> {
 /// A tunnel found in the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Adopted {
-    /// The node at the other end.
-    pub node: RouterId,
+    /// The node at the other end, and the uplink.
+    pub lane: Lane,
     /// Who asked for it.
     pub role: Role,
     /// Its UDP port.
@@ -138,16 +140,16 @@ pub enum Source {
 /// What a neighbour was met on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Medium {
-    /// The tunnel to that node.
-    Tunnel,
+    /// The tunnel to that node over this uplink of the dialler.
+    Tunnel(UplinkNumber),
     /// A link the manager did not make: such a neighbour is never dialled.
     Lan,
 }
 
-/// How many installed routes go through a tunnel.
+/// How many installed routes go through a node's tunnels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Usage {
-    /// The node at its other end.
+    /// The node at their other end.
     pub node: RouterId,
     /// Routes.
     pub routes: usize,

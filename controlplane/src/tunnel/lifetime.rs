@@ -7,6 +7,7 @@ use sixwire_proto::time::Instant;
 
 use super::counters::DropReason;
 use super::input::{Adopted, Medium, Role};
+use super::lane::Lane;
 use super::links::{Aim, MAX_LAN, State, Tunnel};
 use super::output::{CloseReason, Event, Notify, Output};
 use super::peers::Company;
@@ -15,18 +16,23 @@ use super::{Phase, Reach, Tunnels};
 impl Tunnels {
     /// Takes over what an earlier run left in the kernel.
     pub(super) fn adopt(&mut self, tunnels: &[Adopted]) {
-        for &Adopted { node, role, port } in tunnels {
-            if let Some(reason) = self.unwanted(node) {
-                self.output(Output::Close { node, port, reason, notify: Notify::Nobody });
+        for &Adopted { lane, role, port } in tunnels {
+            if let Some(reason) = self.unwanted(lane, role) {
+                // The other end of a lane beside others uses it until it knows.
+                let notify = match reason {
+                    CloseReason::NoUplink => Notify::Peer,
+                    _ => Notify::Nobody,
+                };
+                self.output(Output::Close { lane, port, reason, notify });
                 continue;
             }
             let state = State::Adopted { until: self.now + self.params.timers.dead };
             let tunnel = Tunnel { role, port, state, opened_at: self.now, uses: 0, replaces: None };
-            self.links.tunnels.insert(node, tunnel);
-            if let Some(dial) = self.links.dials.get_mut(&node) {
+            self.links.tunnels.insert(lane, tunnel);
+            for dial in self.links.dials_of_mut(lane.node) {
                 dial.aim = Aim::Abandoned;
             }
-            self.event(Event::Adopted { node, role });
+            self.event(Event::Adopted { lane, role });
         }
     }
 
@@ -37,7 +43,7 @@ impl Tunnels {
             return self.counters.drop(DropReason::Unwanted);
         }
         match medium {
-            Medium::Tunnel => self.tunnel_up(node),
+            Medium::Tunnel(uplink) => self.tunnel_up(Lane { node, uplink }),
             Medium::Lan if self.links.lan.len() < MAX_LAN => {
                 self.links.lan.insert(node);
             }
@@ -47,15 +53,18 @@ impl Tunnels {
 
     /// A neighbour went.
     pub(super) fn neighbour_down(&mut self, node: RouterId, medium: Medium) {
-        if medium == Medium::Lan {
-            self.links.lan.remove(&node);
-            return;
-        }
+        let lane = match medium {
+            Medium::Tunnel(uplink) => Lane { node, uplink },
+            Medium::Lan => {
+                self.links.lan.remove(&node);
+                return;
+            }
+        };
         let until = self.now + self.params.timers.dead;
-        match self.links.tunnels.get_mut(&node) {
+        match self.links.tunnels.get_mut(&lane) {
             Some(tunnel) if tunnel.state == State::Up => {
                 tunnel.state = State::Lost { until };
-                self.event(Event::Down { node });
+                self.event(Event::Down { lane });
             }
             Some(_) | None => self.counters.drop(DropReason::Stale),
         }
@@ -63,28 +72,24 @@ impl Tunnels {
 
     /// Closes what nobody answers on.
     pub(super) fn expire_tunnels(&mut self) {
-        let over = self.links.tunnels.iter().filter_map(|(node, tunnel)| match tunnel.state {
-            State::Opening { until } if until <= self.now => {
-                Some((*node, CloseReason::HandshakeTimeout))
-            }
-            State::Lost { until } | State::Adopted { until } if until <= self.now => {
-                Some((*node, CloseReason::Dead))
-            }
-            State::Opening { .. } | State::Lost { .. } | State::Adopted { .. } | State::Up => None,
+        let over = self.links.tunnels.iter().filter_map(|(lane, tunnel)| {
+            let until = tunnel.state.until().map(|until| self.patience(*lane, until))?;
+            let reason = match tunnel.state {
+                State::Opening { .. } => CloseReason::HandshakeTimeout,
+                State::Lost { .. } | State::Adopted { .. } | State::Up => CloseReason::Dead,
+            };
+            (until <= self.now).then_some((*lane, reason))
         });
-        for (node, reason) in over.collect::<Vec<_>>() {
-            self.close(node, reason, Notify::Peer);
-            self.blame(node);
+        for (lane, reason) in over.collect::<Vec<_>>() {
+            self.close(lane, reason, Notify::Peer);
+            self.blame_lane(lane);
         }
     }
 
     /// When patience with a tunnel ends, or it stops holding its place.
     pub(super) fn lifetime_deadline(&self) -> Option<Instant> {
-        let ends = self.links.tunnels.values().filter_map(|tunnel| match tunnel.state {
-            State::Opening { until } | State::Lost { until } | State::Adopted { until } => {
-                Some(until)
-            }
-            State::Up => None,
+        let ends = self.links.tunnels.iter().filter_map(|(lane, tunnel)| {
+            tunnel.state.until().map(|until| self.patience(*lane, until))
         });
         let stalls = self.links.tunnels.values().filter_map(idle_from);
         let stalls = stalls.filter(|at| self.company == Company::Alone && *at > self.now);
@@ -97,50 +102,53 @@ impl Tunnels {
         tunnel.role == Role::Dialled && !self.is_idle(tunnel)
     }
 
-    /// Closes one tunnel of this role on which nobody answers, the oldest; `false` if there is none.
+    /// Closes the tunnels of this role to one node that answers on none, the oldest; `false` if there is
+    /// none.
     pub(super) fn make_room(&mut self, role: Role) -> bool {
         let idle = |tunnel: &Tunnel| {
             let lost = matches!(tunnel.state, State::Lost { .. });
             tunnel.role == role && (lost || self.is_idle(tunnel))
         };
-        let tunnels = self.links.tunnels.iter().filter(|(_, tunnel)| idle(tunnel));
-        let oldest = tunnels.min_by_key(|(_, tunnel)| tunnel.opened_at).map(|(node, _)| *node);
+        let silent = |lane: &Lane| self.links.tunnels_to(lane.node).all(|(_, one)| idle(one));
+        let tunnels = self.links.tunnels.iter().filter(|(lane, _)| silent(lane));
+        let oldest = tunnels.min_by_key(|(_, tunnel)| tunnel.opened_at).map(|(lane, _)| lane.node);
         let Some(node) = oldest else { return false };
-        self.close(node, CloseReason::Dead, Notify::Peer);
+        self.close_all(node, CloseReason::Dead, Notify::Peer);
         self.blame(node);
         true
     }
 
     /// The peer closed its end.
     pub(super) fn close_asked(&mut self, node: RouterId, port: u16) {
-        if self.links.tunnels.get(&node).is_none_or(|tunnel| tunnel.port != port) {
+        let Some(lane) = self.links.tunnel_on(node, port) else {
             return self.counters.drop(DropReason::Stale);
-        }
-        self.close(node, CloseReason::PeerClosed, Notify::Nobody);
+        };
+        self.close(lane, CloseReason::PeerClosed, Notify::Nobody);
         // It has reasons; do not come back at once.
-        self.hold(node, CLOSED_HOLD);
+        self.hold_lane(lane, CLOSED_HOLD);
     }
 
     /// The port cannot be bound: the node is dialled again on another one.
     pub(super) fn port_taken(&mut self, node: RouterId, port: u16) {
         self.links.ports.rest(port, self.now);
-        if self.links.tunnels.get(&node).is_some_and(|tunnel| tunnel.port == port) {
-            self.close(node, CloseReason::PortTaken, Notify::Peer);
-        } else if self.links.dials.get(&node).is_some_and(|dial| dial.port == port) {
-            self.links.dials.remove(&node);
-            self.links.glared.remove(&node);
+        if let Some(lane) = self.links.tunnel_on(node, port) {
+            self.close(lane, CloseReason::PortTaken, Notify::Peer);
+        } else if let Some(lane) = self.links.dial_on(node, port) {
+            self.links.dials.remove(&lane);
+            self.links.glared.remove(&lane);
+            self.links.tidy(node);
         } else {
             self.counters.drop(DropReason::Stale);
         }
     }
 
     /// Somebody deleted the interface.
-    pub(super) fn interface_gone(&mut self, node: RouterId) {
-        if !self.links.tunnels.contains_key(&node) {
+    pub(super) fn interface_gone(&mut self, lane: Lane) {
+        if !self.links.tunnels.contains_key(&lane) {
             return self.counters.drop(DropReason::Stale);
         }
-        self.close(node, CloseReason::InterfaceGone, Notify::Peer);
-        self.hold(node, GONE_HOLD);
+        self.close(lane, CloseReason::InterfaceGone, Notify::Peer);
+        self.hold_lane(lane, GONE_HOLD);
     }
 
     /// Hangs up on a node for good.
@@ -149,12 +157,10 @@ impl Tunnels {
             self.counters.drop(DropReason::ListFull);
         }
         self.links.lan.remove(&node);
-        if let Some(dial) = self.links.dials.get_mut(&node) {
+        for dial in self.links.dials_of_mut(node) {
             dial.aim = Aim::Abandoned;
         }
-        if self.links.tunnels.contains_key(&node) {
-            self.close(node, CloseReason::Revoked, Notify::Nobody);
-        }
+        self.close_all(node, CloseReason::Revoked, Notify::Nobody);
     }
 
     /// Closes everything and takes nothing new.
@@ -167,30 +173,39 @@ impl Tunnels {
         for dial in self.links.dials.values_mut() {
             dial.aim = Aim::Abandoned;
         }
-        for node in self.links.tunnels.keys().copied().collect::<Vec<_>>() {
-            self.retire(node, CloseReason::Shutdown);
+        for lane in self.links.tunnels.keys().copied().collect::<Vec<_>>() {
+            self.close(lane, CloseReason::Shutdown, Notify::Peer);
         }
     }
 
-    /// Ends a tunnel that works. The two-sided drain belongs here: raise the cost, wait until no
+    /// Ends the tunnels to a node that work. The two-sided drain belongs here: raise the cost, wait until no
     /// route uses the tunnel, agree with the peer, then close.
     pub(super) fn retire(&mut self, node: RouterId, reason: CloseReason) {
-        self.close(node, reason, Notify::Peer);
+        for dial in self.links.dials_of_mut(node) {
+            dial.aim = Aim::Abandoned;
+        }
+        self.close_all(node, reason, Notify::Peer);
     }
 
     /// Removes a tunnel.
-    pub(super) fn close(&mut self, node: RouterId, reason: CloseReason, notify: Notify) {
-        let Some(tunnel) = self.links.tunnels.remove(&node) else { return };
-        if !self.links.dials.contains_key(&node) {
-            self.links.glared.remove(&node);
-        }
+    pub(super) fn close(&mut self, lane: Lane, reason: CloseReason, notify: Notify) {
+        let Some(tunnel) = self.links.tunnels.remove(&lane) else { return };
+        self.links.tidy(lane.node);
         self.counters.closed += 1;
-        self.output(Output::Close { node, port: tunnel.port, reason, notify });
-        self.event(Event::Closed { node, role: tunnel.role, reason });
+        self.output(Output::Close { lane, port: tunnel.port, reason, notify });
+        self.event(Event::Closed { lane, role: tunnel.role, reason });
     }
 
-    fn tunnel_up(&mut self, node: RouterId) {
-        let Some(tunnel) = self.links.tunnels.get_mut(&node) else {
+    fn close_all(&mut self, node: RouterId, reason: CloseReason, notify: Notify) {
+        let lanes: Vec<Lane> = self.links.tunnels_to(node).map(|(lane, _)| lane).collect();
+        for lane in lanes {
+            self.close(lane, reason, notify);
+        }
+    }
+
+    fn tunnel_up(&mut self, lane: Lane) {
+        let node = lane.node;
+        let Some(tunnel) = self.links.tunnels.get_mut(&lane) else {
             return self.counters.drop(DropReason::Stale);
         };
         if tunnel.state == State::Up {
@@ -198,9 +213,10 @@ impl Tunnels {
         }
         tunnel.state = State::Up;
         let (role, replaces) = (tunnel.role, tunnel.replaces.take());
-        self.links.glared.remove(&node);
+        self.links.glared.retain(|other| other.node != node);
+        self.links.waits.remove(&lane);
         self.peers.proved(node, self.now);
-        self.event(Event::Up { node, role });
+        self.event(Event::Up { lane, role });
         if role == Role::Served && self.reach == Reach::Unproven {
             self.reach = Reach::Proven;
             self.event(Event::Reached { node });
@@ -226,14 +242,18 @@ impl Tunnels {
         self.company == Company::Alone && idle_from(tunnel).is_some_and(|at| at <= self.now)
     }
 
-    /// Why a tunnel with this node cannot be adopted.
-    fn unwanted(&self, node: RouterId) -> Option<CloseReason> {
+    /// Why a tunnel cannot be adopted.
+    fn unwanted(&self, lane: Lane, role: Role) -> Option<CloseReason> {
+        let node = lane.node;
+        let excludes = |(other, tunnel): (Lane, &Tunnel)| other == lane || tunnel.role != role;
         if self.phase == Phase::Draining {
             Some(CloseReason::Shutdown)
         } else if self.peers.is_revoked(node) {
             Some(CloseReason::Revoked)
-        } else if node == self.params.own || self.links.tunnels.contains_key(&node) {
+        } else if node == self.params.own || self.links.tunnels_to(node).any(excludes) {
             Some(CloseReason::Duplicate)
+        } else if role == Role::Dialled && lane.uplink > self.params.uplinks {
+            Some(CloseReason::NoUplink)
         } else {
             None
         }

@@ -4,20 +4,24 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sixwire_proto::router_id::RouterId;
 use sixwire_proto::time::Instant;
+use sixwire_proto::uplink::UplinkNumber;
 
 use super::input::Role;
+use super::lane::{Lane, Wait};
 use super::ports::Ports;
 
-/// At most one tunnel and one dial for each node.
+/// At most one tunnel and one dial for each lane.
 #[derive(Debug)]
 pub(super) struct Links {
-    pub(super) tunnels: BTreeMap<RouterId, Tunnel>,
-    pub(super) dials: BTreeMap<RouterId, Dial>,
+    pub(super) tunnels: BTreeMap<Lane, Tunnel>,
+    pub(super) dials: BTreeMap<Lane, Dial>,
+    /// Lanes that failed, of nodes that have a dial or a tunnel.
+    pub(super) waits: BTreeMap<Lane, Wait>,
     /// Neighbours on links the manager did not make.
     pub(super) lan: BTreeSet<RouterId>,
-    /// Nodes whose request lost a glare once; a second request shows that they do not hear us.
-    /// Each of them has a dial or a tunnel.
-    pub(super) glared: BTreeSet<RouterId>,
+    /// Lanes for which a request lost a glare once; a second request shows that its node does not hear us.
+    /// Each of the nodes has a dial or a tunnel.
+    pub(super) glared: BTreeSet<Lane>,
     pub(super) ports: Ports,
 }
 
@@ -28,9 +32,9 @@ pub(super) struct Tunnel {
     pub(super) port: u16,
     pub(super) state: State,
     pub(super) opened_at: Instant,
-    /// Routes through it, as counted last.
+    /// Routes through its node, as counted last.
     pub(super) uses: usize,
-    /// The tunnel to close once this one has its neighbour.
+    /// The node whose tunnels to close once this one has its neighbour.
     pub(super) replaces: Option<RouterId>,
 }
 
@@ -70,7 +74,7 @@ pub(super) struct Dial {
 pub(super) enum Aim {
     /// One more tunnel.
     Place,
-    /// A tunnel in the place of that one.
+    /// A tunnel in the place of that node's.
     Replace(RouterId),
     /// Nothing, most likely: the node's own dial was accepted meanwhile.
     Yielded,
@@ -78,11 +82,22 @@ pub(super) enum Aim {
     Abandoned,
 }
 
+impl State {
+    /// When patience with a tunnel that works nowhere else ends.
+    pub(super) fn until(self) -> Option<Instant> {
+        match self {
+            Self::Opening { until } | Self::Lost { until } | Self::Adopted { until } => Some(until),
+            Self::Up => None,
+        }
+    }
+}
+
 impl Links {
     pub(super) fn new(ports: Ports) -> Self {
         Self {
             tunnels: BTreeMap::new(),
             dials: BTreeMap::new(),
+            waits: BTreeMap::new(),
             lan: BTreeSet::new(),
             glared: BTreeSet::new(),
             ports,
@@ -97,8 +112,53 @@ impl Links {
         })
     }
 
+    /// Ports that nothing uses; some may rest.
+    pub(super) fn free_ports(&self) -> usize {
+        self.ports.count().saturating_sub(self.tunnels.len() + self.dials.len())
+    }
+
+    /// Nodes with a tunnel of this role.
     pub(super) fn count(&self, role: Role) -> usize {
-        self.tunnels.values().filter(|tunnel| tunnel.role == role).count()
+        let lanes = self.tunnels.iter().filter(|(_, tunnel)| tunnel.role == role);
+        lanes.map(|(lane, _)| lane.node).collect::<BTreeSet<_>>().len()
+    }
+
+    /// The tunnels to a node.
+    pub(super) fn tunnels_to(&self, node: RouterId) -> impl Iterator<Item = (Lane, &Tunnel)> {
+        self.tunnels.range(lanes_to(node)).map(|(lane, tunnel)| (*lane, tunnel))
+    }
+
+    /// The dials of a node on their way.
+    pub(super) fn dials_of(&self, node: RouterId) -> impl Iterator<Item = (Lane, &Dial)> {
+        self.dials.range(lanes_to(node)).map(|(lane, dial)| (*lane, dial))
+    }
+
+    /// As [`Self::dials_of`], to change them.
+    pub(super) fn dials_of_mut(&mut self, node: RouterId) -> impl Iterator<Item = &mut Dial> {
+        self.dials.range_mut(lanes_to(node)).map(|(_, dial)| dial)
+    }
+
+    /// The tunnel to a node that has this port here.
+    pub(super) fn tunnel_on(&self, node: RouterId, port: u16) -> Option<Lane> {
+        self.tunnels_to(node).find(|(_, tunnel)| tunnel.port == port).map(|(lane, _)| lane)
+    }
+
+    /// The dial of a node that has this port here.
+    pub(super) fn dial_on(&self, node: RouterId, port: u16) -> Option<Lane> {
+        self.dials_of(node).find(|(_, dial)| dial.port == port).map(|(lane, _)| lane)
+    }
+
+    /// Whether a node has a tunnel of this role.
+    pub(super) fn has(&self, node: RouterId, role: Role) -> bool {
+        self.tunnels_to(node).any(|(_, tunnel)| tunnel.role == role)
+    }
+
+    /// Forgets what is noted of a node that has neither tunnel nor dial any more.
+    pub(super) fn tidy(&mut self, node: RouterId) {
+        if self.tunnels_to(node).next().is_none() && self.dials_of(node).next().is_none() {
+            self.glared.retain(|lane| lane.node != node);
+            self.waits.retain(|lane, _| lane.node != node);
+        }
     }
 
     /// Whether there is a neighbour, of whatever kind.
@@ -108,17 +168,14 @@ impl Links {
 
     /// Whether there is a tunnel, a dial or a link of others with the node.
     pub(super) fn is_engaged(&self, node: RouterId) -> bool {
-        self.tunnels.contains_key(&node)
-            || self.dials.contains_key(&node)
+        self.tunnels_to(node).next().is_some()
+            || self.dials_of(node).next().is_some()
             || self.lan.contains(&node)
     }
 
-    /// The tunnel that a replacement stands in for, while it exists.
+    /// The node that a replacement stands in for, while it has tunnels.
     pub(super) fn alive_victim(&self, replaces: Option<RouterId>) -> Option<RouterId> {
-        let dialled = |node: &RouterId| {
-            self.tunnels.get(node).is_some_and(|tunnel| tunnel.role == Role::Dialled)
-        };
-        replaces.filter(dialled)
+        replaces.filter(|node| self.has(*node, Role::Dialled))
     }
 
     /// Whether a replacement is on its way.
@@ -130,6 +187,10 @@ impl Links {
         let open = self.tunnels.values().map(|tunnel| tunnel.replaces);
         dialled.chain(open).any(|replaces| self.alive_victim(replaces).is_some())
     }
+}
+
+fn lanes_to(node: RouterId) -> std::ops::RangeInclusive<Lane> {
+    Lane::first(node)..=Lane { node, uplink: UplinkNumber::LAST }
 }
 
 /// Dials on their way at once.

@@ -7,18 +7,20 @@
 //! | rule | where |
 //! |---|---|
 //! | how many to dial, whom, how many at once; glare | `dial` |
+//! | several tunnels to one node, over several uplinks | `lane` |
 //! | whom to serve | `serve` |
 //! | when a tunnel ends, and how | `lifetime` |
 //! | which tunnel gives way to another | `refresh` |
 //! | where peers are learned from, and the cache | `sources` |
 //!
-//! A **place** is what the count of dialled tunnels is about. Healthy tunnels and fresh dials hold
+//! A **place** is what the count of dialled tunnels is about. Nodes with healthy tunnels or fresh dials hold
 //! one each. What has not answered for a while keeps running but holds none, so that silence costs
 //! little time; should it work after all, it takes a place that is free or is let go.
 
 mod counters;
 mod dial;
 mod input;
+mod lane;
 mod lifetime;
 mod links;
 mod output;
@@ -43,6 +45,7 @@ use sixwire_proto::time::Instant;
 
 pub use counters::{Counters, DropReason};
 pub use input::{Accepted, Adopted, DialFailure, Input, Medium, RequestId, Role, Source, Usage};
+pub use lane::Lane;
 pub use links::{MAX_DIALS, MAX_LAN};
 pub use output::{CloseReason, Event, Notify, Output, Verdict};
 pub use params::{Counts, Params, Service, Timers};
@@ -123,10 +126,10 @@ impl Tunnels {
             Input::NeighbourDown { node, medium } => self.neighbour_down(node, medium),
             Input::Uses(uses) => self.weigh(uses),
             Input::Dialled { node, port, outcome } => self.dialled(node, port, outcome),
-            Input::Request { id, node } => self.request(id, node),
+            Input::Request { id, lane } => self.request(id, lane),
             Input::CloseAsked { node, port } => self.close_asked(node, port),
             Input::PortTaken { node, port } => self.port_taken(node, port),
-            Input::InterfaceGone { node } => self.interface_gone(node),
+            Input::InterfaceGone { lane } => self.interface_gone(lane),
             Input::Revoked { node } => self.revoke(node),
             Input::Reinstated { node } => self.peers.reinstate(node),
             Input::UnderlayChanged => self.peers.forgive_all(self.now),
@@ -149,6 +152,7 @@ impl Tunnels {
         }
         let all = [
             self.dial_deadline(),
+            self.widen_deadline(),
             self.lifetime_deadline(),
             self.refresh_deadline(),
             self.sources_deadline(),
@@ -177,6 +181,7 @@ impl Tunnels {
         self.expire_tunnels();
         self.note_company();
         self.fill();
+        self.widen();
         self.refresh_if_due();
         self.ask_sources();
         self.remember_if_due();

@@ -7,6 +7,7 @@ use serde::Serialize;
 use sixwire_proto::router_id::RouterId;
 
 use super::input::{DialFailure, RequestId, Role};
+use super::lane::Lane;
 use sixwire_proto::peer::{PeerRecord, Refusal};
 
 /// One thing to do, in this order.
@@ -14,8 +15,8 @@ use sixwire_proto::peer::{PeerRecord, Refusal};
 pub enum Output {
     /// Ask the node for a tunnel. The outcome comes back as `Input::Dialled`, exactly once.
     Dial {
-        /// Whom.
-        node: RouterId,
+        /// Whom, and over which uplink.
+        lane: Lane,
         /// Where, best first. Empty: only through the overlay, which routing says reaches it.
         addresses: Vec<SocketAddr>,
         /// The UDP port of this node's end. Also names the dial in its outcome.
@@ -31,8 +32,8 @@ pub enum Output {
     },
     /// Create the interface with what was negotiated for this node and port.
     Open {
-        /// The node at the other end.
-        node: RouterId,
+        /// The node at the other end, and the uplink.
+        lane: Lane,
         /// Who asked.
         role: Role,
         /// The UDP port of this node's end.
@@ -40,8 +41,8 @@ pub enum Output {
     },
     /// Remove the interface.
     Close {
-        /// The node at the other end.
-        node: RouterId,
+        /// The node at the other end, and the uplink.
+        lane: Lane,
         /// The port it was opened with.
         port: u16,
         /// Why.
@@ -118,6 +119,8 @@ pub enum CloseReason {
     Revoked,
     /// An adopted interface leads to a node that already has one, or to this node.
     Duplicate,
+    /// An adopted interface took an uplink that there is not any more.
+    NoUplink,
     /// This node stops.
     Shutdown,
 }
@@ -129,7 +132,7 @@ pub enum Event {
     /// A tunnel exists; nothing is known yet about the other end.
     Opened {
         /// With whom.
-        node: RouterId,
+        lane: Lane,
         /// Who asked.
         role: Role,
         /// The UDP port of this end.
@@ -138,26 +141,26 @@ pub enum Event {
     /// A tunnel was found in the kernel and kept.
     Adopted {
         /// With whom.
-        node: RouterId,
+        lane: Lane,
         /// Who asked.
         role: Role,
     },
     /// The tunnel has its neighbour.
     Up {
         /// With whom.
-        node: RouterId,
+        lane: Lane,
         /// Who asked.
         role: Role,
     },
     /// The tunnel lost its neighbour.
     Down {
         /// With whom.
-        node: RouterId,
+        lane: Lane,
     },
     /// The tunnel is gone.
     Closed {
         /// With whom.
-        node: RouterId,
+        lane: Lane,
         /// Who asked.
         role: Role,
         /// Why.
@@ -166,14 +169,14 @@ pub enum Event {
     /// A dial came to nothing.
     DialFailed {
         /// Who was dialled.
-        node: RouterId,
+        lane: Lane,
         /// Why.
         failure: DialFailure,
     },
     /// A request was refused.
     Refused {
         /// Who asked.
-        node: RouterId,
+        lane: Lane,
         /// Why.
         refusal: Refusal,
     },
@@ -210,6 +213,7 @@ impl fmt::Display for CloseReason {
             Self::InterfaceGone => "interface deleted by somebody else",
             Self::Revoked => "certificate revoked",
             Self::Duplicate => "second interface to the same node",
+            Self::NoUplink => "its uplink is not configured any more",
             Self::Shutdown => "shutting down",
         })
     }
@@ -218,17 +222,17 @@ impl fmt::Display for CloseReason {
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Opened { node, role, port } => {
-                write!(f, "{role} tunnel to {node} on port {port}")
+            Self::Opened { lane, role, port } => {
+                write!(f, "{role} tunnel to {lane} on port {port}")
             }
-            Self::Adopted { node, role } => write!(f, "{role} tunnel to {node} adopted"),
-            Self::Up { node, role } => write!(f, "{role} tunnel to {node} up"),
-            Self::Down { node } => write!(f, "tunnel to {node} lost its neighbour"),
-            Self::Closed { node, role, reason } => {
-                write!(f, "{role} tunnel to {node} closed: {reason}")
+            Self::Adopted { lane, role } => write!(f, "{role} tunnel to {lane} adopted"),
+            Self::Up { lane, role } => write!(f, "{role} tunnel to {lane} up"),
+            Self::Down { lane } => write!(f, "tunnel to {lane} lost its neighbour"),
+            Self::Closed { lane, role, reason } => {
+                write!(f, "{role} tunnel to {lane} closed: {reason}")
             }
-            Self::DialFailed { node, failure } => write!(f, "dial of {node} failed: {failure}"),
-            Self::Refused { node, refusal } => write!(f, "request of {node} refused: {refusal}"),
+            Self::DialFailed { lane, failure } => write!(f, "dial of {lane} failed: {failure}"),
+            Self::Refused { lane, refusal } => write!(f, "request of {lane} refused: {refusal}"),
             Self::Connected => f.write_str("connected: has a neighbour"),
             Self::Disconnected => f.write_str("disconnected: no neighbour left"),
             Self::Reached { node } => write!(f, "reachable from outside: {node} dialled us"),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sixwire_proto::router_id::RouterId;
+use sixwire_proto::uplink::UplinkNumber;
 
 /// Everything a [`Tunnels`](super::Tunnels) is made with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,16 +24,18 @@ pub struct Params {
     pub preferred: Vec<RouterId>,
     /// Whether requests of others are accepted.
     pub service: Service,
+    /// The last of this node's uplinks; a node that is dialled is dialled over each.
+    pub uplinks: UplinkNumber,
 }
 
-/// How many tunnels a node wants. A network parameter: it may change at run time.
+/// How many nodes a node wants tunnels to. A network parameter: it may change at run time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
-    /// Dialled tunnels to keep.
+    /// Dialled nodes to keep.
     pub dialled: usize,
-    /// Served tunnels to accept at most.
+    /// Nodes to serve at most.
     pub served: usize,
-    /// Dialled tunnels to keep while no served tunnel has ever worked: a node that nobody can
+    /// Dialled nodes to keep while no served tunnel has ever worked: a node that nobody can
     /// reach takes places from others and gives none.
     pub unreached: usize,
 }
@@ -78,6 +81,7 @@ impl Params {
             cache_limit: 200,
             preferred: Vec::new(),
             service: Service::Serve,
+            uplinks: UplinkNumber::FIRST,
         }
     }
 }

@@ -31,6 +31,8 @@ pub(super) struct Known {
     pub(super) proven: bool,
     /// Failures since the last success.
     pub(super) failures: u32,
+    /// When its request was last answered with a dial of ours.
+    pub(super) countered: Option<Instant>,
     /// Not to be dialled before this while there are other neighbours.
     retry_at: Instant,
     /// Not to be dialled before this while there is no neighbour at all.

@@ -22,6 +22,11 @@ impl Ports {
         Self { range, next, taken: BTreeMap::new() }
     }
 
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.range.len()
+    }
+
     /// The next port that is not `in_use` and does not rest.
     pub(super) fn allocate(&mut self, now: Instant, in_use: impl Fn(u16) -> bool) -> Option<u16> {
         self.taken.retain(|_, until| *until > now);

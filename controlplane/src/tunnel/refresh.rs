@@ -8,6 +8,7 @@ use sixwire_proto::time::Instant;
 
 use super::Tunnels;
 use super::input::{Role, Usage};
+use super::lane::Lane;
 use super::links::{Aim, MAX_DIALS, State};
 use super::output::{CloseReason, Output};
 
@@ -69,8 +70,8 @@ impl Tunnels {
 
     /// The uses of all tunnels are known.
     pub(super) fn weigh(&mut self, uses: &[Usage]) {
-        for (node, tunnel) in &mut self.links.tunnels {
-            let usage = uses.iter().find(|usage| usage.node == *node);
+        for (lane, tunnel) in &mut self.links.tunnels {
+            let usage = uses.iter().find(|usage| usage.node == lane.node);
             tunnel.uses = usage.map_or(0, |usage| usage.routes);
         }
         if !matches!(self.refresh.state, Waiting::Uses(_)) {
@@ -85,7 +86,7 @@ impl Tunnels {
             && let Some(node) = self.pick_replacement()
         {
             // Without a free port there is no replacement this time.
-            let _sent = self.dial(node, Aim::Replace(victim));
+            let _sent = self.dial(Lane::first(node), Aim::Replace(victim));
         }
     }
 
@@ -110,13 +111,14 @@ impl Tunnels {
         self.links.count(Role::Dialled) > self.target() && !self.links.is_replacing()
     }
 
-    /// The dialled tunnel with the fewest routes; among equals the oldest. Never a preferred node,
+    /// The dialled node with the fewest routes; among equals the oldest. Never a preferred one,
     /// never one that just came.
     fn victim(&self) -> Option<RouterId> {
-        let settled = self.links.tunnels.iter().filter(|(node, tunnel)| {
-            tunnel.role == Role::Dialled && tunnel.state == State::Up && !self.is_preferred(**node)
+        let settled = self.links.tunnels.iter().filter(|(lane, tunnel)| {
+            let up = tunnel.role == Role::Dialled && tunnel.state == State::Up;
+            up && !self.is_preferred(lane.node)
         });
-        settled.min_by_key(|(_, tunnel)| (tunnel.uses, tunnel.opened_at)).map(|(node, _)| *node)
+        settled.min_by_key(|(_, tunnel)| (tunnel.uses, tunnel.opened_at)).map(|(lane, _)| lane.node)
     }
 
     /// Mostly whom [`Tunnels::pick`] would take. Sometimes one that routing does not reach: it is

@@ -201,7 +201,8 @@ impl Tunnels {
 
     fn ask_a_neighbour(&mut self) {
         let up = self.links.tunnels.iter().filter(|(_, tunnel)| tunnel.state == State::Up);
-        let mut neighbours: Vec<_> = up.map(|(node, _)| *node).collect();
+        let mut neighbours: Vec<_> = up.map(|(lane, _)| lane.node).collect();
+        neighbours.dedup();
         neighbours.extend(&self.links.lan);
         let Some(node) = neighbours.get(self.seed.below(neighbours.len())).copied() else {
             return;

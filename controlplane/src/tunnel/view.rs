@@ -10,13 +10,14 @@ use sixwire_proto::time::Instant;
 
 use super::Tunnels;
 use super::input::Role;
+use super::lane::Lane;
 use super::links::State;
 
 /// A tunnel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct TunnelView {
-    /// The node at its other end.
-    pub node: RouterId,
+    /// The node at its other end, and the uplink.
+    pub lane: Lane,
     /// Who asked for it.
     pub role: Role,
     /// The UDP port of this end.
@@ -25,7 +26,7 @@ pub struct TunnelView {
     pub state: TunnelState,
     /// Since when it exists; for an adopted one since the adoption.
     pub opened_at: Instant,
-    /// Routes through it, as counted last.
+    /// Routes through its node, as counted last.
     pub uses: usize,
 }
 
@@ -46,8 +47,8 @@ pub enum TunnelState {
 /// A dial on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct DialView {
-    /// Who is dialled.
-    pub node: RouterId,
+    /// Who is dialled, and over which uplink.
+    pub lane: Lane,
     /// The UDP port of this end.
     pub port: u16,
     /// Since when.
@@ -72,8 +73,8 @@ pub struct PeerView<'a> {
 impl Tunnels {
     /// All tunnels, by node.
     pub fn tunnels(&self) -> impl Iterator<Item = TunnelView> {
-        self.links.tunnels.iter().map(|(node, tunnel)| TunnelView {
-            node: *node,
+        self.links.tunnels.iter().map(|(lane, tunnel)| TunnelView {
+            lane: *lane,
             role: tunnel.role,
             port: tunnel.port,
             state: match tunnel.state {
@@ -89,8 +90,8 @@ impl Tunnels {
 
     /// All dials on their way, by node.
     pub fn dials(&self) -> impl Iterator<Item = DialView> {
-        self.links.dials.iter().map(|(node, dial)| DialView {
-            node: *node,
+        self.links.dials.iter().map(|(lane, dial)| DialView {
+            lane: *lane,
             port: dial.port,
             started: dial.started,
         })

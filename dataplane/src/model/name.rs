@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use sixwire_proto::router_id::RouterId;
+use sixwire_proto::uplink::UplinkNumber;
 
 use super::NAME_PREFIX;
 
@@ -34,6 +35,8 @@ pub struct Mark {
     pub node: RouterId,
     /// Who asked for the tunnel.
     pub role: Role,
+    /// Which uplink of that node it takes.
+    pub uplink: UplinkNumber,
 }
 
 impl IfName {
@@ -115,7 +118,11 @@ impl fmt::Display for Role {
 
 impl fmt::Display for Mark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "sixwire {} {}", self.node, self.role)
+        write!(f, "sixwire {} {}", self.node, self.role)?;
+        if self.uplink.is_first() {
+            return Ok(());
+        }
+        write!(f, " {}", self.uplink)
     }
 }
 
@@ -124,12 +131,16 @@ impl Mark {
     #[must_use]
     pub fn from_alias(alias: &str) -> Option<Self> {
         let (node, role) = alias.strip_prefix("sixwire ")?.split_once(' ')?;
+        let (role, uplink) = match role.split_once(' ') {
+            Some((role, number)) => (role, number.parse::<u8>().ok()?.try_into().ok()?),
+            None => (role, UplinkNumber::FIRST),
+        };
         let role = match role {
             "dialled" => Role::Dialled,
             "served" => Role::Served,
             _ => return None,
         };
-        Some(Self { node: node.parse().ok()?, role })
+        Some(Self { node: node.parse().ok()?, role, uplink })
     }
 }
 
@@ -157,10 +168,22 @@ mod tests {
 
     #[test]
     fn only_our_own_alias_is_a_mark() {
-        let mark = Mark { node: "0123456789abcdef".parse().unwrap(), role: Role::Served };
+        let node = "0123456789abcdef".parse().unwrap();
+        let mark = Mark { node, role: Role::Served, uplink: UplinkNumber::FIRST };
         assert_eq!(mark.to_string(), "sixwire 0123456789abcdef served");
-        assert_eq!(Mark::from_alias(&mark.to_string()), Some(mark));
-        for foreign in ["", "sixwire", "sixwire x served", "sixwire 0123456789abcdef kept"] {
+        let third = Mark { role: Role::Dialled, uplink: 3.try_into().unwrap(), ..mark };
+        assert_eq!(third.to_string(), "sixwire 0123456789abcdef dialled 3");
+        for mark in [mark, third] {
+            assert_eq!(Mark::from_alias(&mark.to_string()), Some(mark));
+        }
+        for foreign in [
+            "",
+            "sixwire",
+            "sixwire x served",
+            "sixwire 0123456789abcdef kept",
+            "sixwire 0123456789abcdef served 0",
+            "sixwire 0123456789abcdef served 9",
+        ] {
             assert_eq!(Mark::from_alias(foreign), None, "{foreign}");
         }
     }

@@ -1,6 +1,8 @@
 //! Routes and policy rules.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::num::NonZeroU8;
 
 use sixwire_proto::link::LinkId;
 use sixwire_proto::prefix::Prefix;
@@ -33,6 +35,10 @@ pub struct NextHop {
     /// Source address of the node's own packets on this route.
     pub preferred_source: Option<IpAddr>,
 }
+
+/// The links to one neighbour, which has the same address on each, and the share of its flows that each takes:
+/// `None` while it cannot be used.
+pub type Shares = BTreeMap<LinkId, Option<NonZeroU8>>;
 
 /// Whether the kernel has to be told that a neighbour's address is on the link, whatever prefixes our own
 /// addresses there have. Of link-local ones it knows.

@@ -361,12 +361,14 @@ impl Watcher {
 }
 
 /// What is watched.
-const GROUPS: [MulticastGroup; 5] = [
+const GROUPS: [MulticastGroup; 7] = [
     MulticastGroup::Link,
     MulticastGroup::Ipv4Ifaddr,
     MulticastGroup::Ipv4Route,
+    MulticastGroup::Ipv4Rule,
     MulticastGroup::Ipv6Ifaddr,
     MulticastGroup::Ipv6Route,
+    MulticastGroup::Ipv6Rule,
 ];
 /// Octets; holds the events of 20 000 routes that change at once (measured: 8 MiB hold 13 000).
 const RECEIVE_BUFFER: usize = 32 << 20;

@@ -1,6 +1,5 @@
 //! Routes of both families.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -18,11 +17,12 @@ use rtnetlink::packet_core::{
 use sixwire_proto::link::LinkId;
 use sixwire_proto::prefix::Prefix;
 
-use super::nexthop::{Hop, ObjectId};
+use super::nexthop::{Listing, ObjectId};
 use super::{BATCH, Netlink, done, in_time, refusal, removed};
 use crate::error::Error;
 use crate::model::{
-    NextHop, ROUTE_METRIC, RouteChange, RouteKey, RouteTarget, UNREACHABLE_METRIC, is_onlink,
+    Family, NextHop, ROUTE_METRIC, RouteChange, RouteKey, RouteTarget, UNREACHABLE_METRIC,
+    is_onlink,
 };
 
 /// Where our routes live and what marks them.
@@ -44,7 +44,7 @@ pub(crate) enum OwnRoute {
 impl Table {
     /// All our routes.
     pub(crate) async fn routes(self, netlink: &Netlink) -> Result<Vec<OwnRoute>, Error> {
-        let routes = self.routes_and_objects(netlink, &BTreeMap::new()).await?;
+        let routes = self.routes_and_objects(netlink, &netlink.next_hops(self.protocol)).await?;
         Ok(routes.into_iter().map(|(route, _)| route).collect())
     }
 
@@ -52,7 +52,7 @@ impl Table {
     pub(crate) async fn routes_and_objects(
         self,
         netlink: &Netlink,
-        known: &BTreeMap<ObjectId, Hop>,
+        known: &Listing,
     ) -> Result<Vec<(OwnRoute, Option<ObjectId>)>, Error> {
         let mut routes = Vec::new();
         for family in [AddressFamily::Inet6, AddressFamily::Inet] {
@@ -127,13 +127,13 @@ impl Table {
 
     /// What the message says about a route of ours.
     pub(crate) fn own(self, message: &RouteMessage) -> Option<OwnRoute> {
-        self.own_by(message, &BTreeMap::new()).map(|(route, _)| route)
+        self.own_by(message, &Listing::default()).map(|(route, _)| route)
     }
 
     fn own_by(
         self,
         message: &RouteMessage,
-        known: &BTreeMap<ObjectId, Hop>,
+        known: &Listing,
     ) -> Option<(OwnRoute, Option<ObjectId>)> {
         if u8::from(message.header.protocol) != self.protocol {
             return None;
@@ -142,8 +142,8 @@ impl Table {
         if parts.table != self.table {
             return None;
         }
-        // Where the kernel tells of an object alone (nexthop_compat_mode=0), it is looked up.
-        if let Some(hop) = parts.object.and_then(|object| known.get(&object)) {
+        // Where the kernel tells of an object alone (nexthop_compat_mode=0), or of a group, it is looked up.
+        if let Some(hop) = parts.object.and_then(|object| known.hop(object)) {
             (parts.link, parts.gateway) = (Some(hop.link), Some(hop.gateway));
         }
         match parts.metric {
@@ -209,6 +209,29 @@ impl Table {
         }
         Ok(message)
     }
+}
+
+/// Whether a table has a default route of a family, whoever made it.
+pub(crate) async fn has_default_route(
+    netlink: &Netlink,
+    family: Family,
+    table: u32,
+) -> Result<bool, Error> {
+    let mut message = RouteMessage::default();
+    let (family, default) = match family {
+        Family::V4 => (AddressFamily::Inet, Prefix::V4_DEFAULT),
+        Family::V6 => (AddressFamily::Inet6, Prefix::V6_DEFAULT),
+    };
+    message.header.address_family = family;
+    let routes = netlink.dump("list routes", RouteNetlinkMessage::GetRoute(message)).await?;
+    let is_default = |object: &RouteNetlinkMessage| match object {
+        RouteNetlinkMessage::NewRoute(message) => {
+            let parts = Parts::of(message);
+            parts.is_some_and(|p| p.table == table && p.key == RouteKey::to(default))
+        }
+        _ => false,
+    };
+    Ok(routes.iter().any(is_default))
 }
 
 /// Where the packets go, said by the route itself.

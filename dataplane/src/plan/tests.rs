@@ -11,6 +11,7 @@ use sixwire_proto::keys::{PresharedKey, WgPrivateKey};
 use sixwire_proto::link::LinkId;
 use sixwire_proto::prefix::Prefix;
 use sixwire_proto::router_id::RouterId;
+use sixwire_proto::uplink::UplinkNumber;
 
 use super::*;
 use crate::model::{
@@ -108,7 +109,10 @@ fn names() -> impl Strategy<Value = IfName> {
 
 fn marks() -> impl Strategy<Value = Mark> {
     let role = prop_oneof![Just(Role::Dialled), Just(Role::Served)];
-    (1..4u8, role).prop_map(|(n, role)| Mark { node: RouterId::new([n; 8]).unwrap(), role })
+    (1..4u8, role, 1..3u8).prop_map(|(n, role, uplink)| {
+        let uplink = UplinkNumber::try_from(uplink).unwrap();
+        Mark { node: RouterId::new([n; 8]).unwrap(), role, uplink }
+    })
 }
 
 fn prefixes() -> impl Strategy<Value = Prefix> {

@@ -1,8 +1,9 @@
 //! Where routes lead: each target once, with the next-hop object behind it and the number of its routes.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
-use crate::model::RouteTarget;
+use crate::model::{NextHop, RouteTarget};
 use crate::netlink::nexthop::ObjectId;
 
 /// Names a target as long as a route leads there.
@@ -126,6 +127,18 @@ impl Targets {
             let target = known.target;
             self.withdraw(target, id);
         }
+    }
+
+    /// The targets that lead to a neighbour, and the object that further routes name.
+    pub(super) fn by_gateway(&self, gateway: IpAddr) -> Vec<(TargetId, NextHop, Option<ObjectId>)> {
+        let known = (0..).zip(&self.slots).filter_map(|(number, slot)| {
+            let hop = match slot.as_ref()?.target {
+                RouteTarget::Via(hop) => hop,
+                RouteTarget::Unreachable => return None,
+            };
+            Some((TargetId(number), hop, self.object(TargetId(number))))
+        });
+        known.filter(|(_, hop, _)| hop.gateway == gateway).collect()
     }
 
     /// Further routes to a target do not use this one.

@@ -8,6 +8,7 @@ mod adoption;
 mod embedded;
 mod events;
 mod forwarding;
+mod groups;
 mod guards;
 mod killed;
 mod lacking;

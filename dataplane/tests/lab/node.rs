@@ -21,6 +21,7 @@ use sixwire_dataplane::{Choice, Dataplane, Events, KernelEvent, Options, plan};
 use sixwire_proto::keys::{WgPrivateKey, WgPublicKey};
 use sixwire_proto::prefix::Prefix;
 use sixwire_proto::router_id::RouterId;
+use sixwire_proto::uplink::UplinkNumber;
 use tempfile::TempDir;
 
 type Job = Box<dyn FnOnce(&tokio::runtime::Runtime) + Send>;
@@ -218,7 +219,7 @@ impl Node {
         let peers = [(public(octet), peer)].into();
         let wireguard =
             WireGuard { private_key: Some(self.key()), port: PORT, fwmark: Some(1), peers };
-        let mark = Mark { node, role: Role::Dialled };
+        let mark = Mark { node, role: Role::Dialled, uplink: UplinkNumber::FIRST };
         let tunnel = Tunnel { mark, link_local: self.id.link_local(), mtu: 1400, wireguard };
         (IfName::tunnel(node, std::num::NonZeroU8::MIN), tunnel)
     }

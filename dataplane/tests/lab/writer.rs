@@ -9,10 +9,10 @@ use sixwire_proto::link::LinkId;
 
 use crate::node::Node;
 
-type Wanted = Vec<(RouteKey, Option<RouteTarget>)>;
+pub(crate) type Wanted = Vec<(RouteKey, Option<RouteTarget>)>;
 
 /// An interface that is up, with a neighbour that never answers.
-fn wire(node: &Node, name: &str) -> LinkId {
+pub(crate) fn wire(node: &Node, name: &str) -> LinkId {
     node.sh(&format!("ip link add {name} type veth peer name p{name}"));
     node.sh(&format!("ip link set p{name} up"));
     node.sh(&format!("ip link set {name} up"));
@@ -20,22 +20,25 @@ fn wire(node: &Node, name: &str) -> LinkId {
     LinkId(line.split(':').next().unwrap().parse().unwrap())
 }
 
-fn via(link: LinkId, gateway: &str) -> RouteTarget {
+pub(crate) fn via(link: LinkId, gateway: &str) -> RouteTarget {
     let gateway = gateway.parse().unwrap();
     RouteTarget::Via(NextHop { link, gateway, preferred_source: None })
 }
 
-fn keys(count: u32) -> Vec<RouteKey> {
+pub(crate) fn keys(count: u32) -> Vec<RouteKey> {
     let prefix = |number: u32| format!("fd00:7:{:x}:{:x}::/64", number >> 16, number & 0xffff);
     (0..count).map(|number| RouteKey::to(prefix(number).parse().unwrap())).collect()
 }
 
-fn all(keys: &[RouteKey], target: Option<RouteTarget>) -> Wanted {
+pub(crate) fn all(keys: &[RouteKey], target: Option<RouteTarget>) -> Wanted {
     keys.iter().map(|key| (*key, target)).collect()
 }
 
 /// A writer, and the routes it found.
-fn writer(node: &Node, data: &Arc<Dataplane>) -> (RouteWriter, BTreeMap<RouteKey, RouteTarget>) {
+pub(crate) fn writer(
+    node: &Node,
+    data: &Arc<Dataplane>,
+) -> (RouteWriter, BTreeMap<RouteKey, RouteTarget>) {
     let data = Arc::clone(data);
     node.run(move || async move {
         let mut writer = data.router().writer().unwrap();
@@ -44,7 +47,7 @@ fn writer(node: &Node, data: &Arc<Dataplane>) -> (RouteWriter, BTreeMap<RouteKey
     })
 }
 
-fn write(node: &Node, mut writer: RouteWriter, wanted: Wanted) -> RouteWriter {
+pub(crate) fn write(node: &Node, mut writer: RouteWriter, wanted: Wanted) -> RouteWriter {
     node.run(move || async move {
         let refused = writer.write(wanted).await;
         assert!(refused.is_empty(), "{:?}", refused.first());
@@ -89,12 +92,12 @@ fn ports(node: &Node) -> Vec<u32> {
 }
 
 /// How many of our routes hold this text.
-fn count(node: &Node, text: &str) -> usize {
+pub(crate) fn count(node: &Node, text: &str) -> usize {
     let shown = node.sh("ip -6 route show proto 42") + &node.sh("ip -4 route show proto 42");
     shown.lines().filter(|line| line.contains(text)).count()
 }
 
-fn objects(node: &Node) -> Vec<String> {
+pub(crate) fn objects(node: &Node) -> Vec<String> {
     node.sh("ip nexthop show proto 42").lines().map(str::to_owned).collect()
 }
 

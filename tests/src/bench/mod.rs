@@ -14,6 +14,7 @@ mod simulate;
 mod start;
 mod strangers;
 mod up;
+mod uplinks;
 mod usage;
 
 use std::fs;
@@ -79,7 +80,7 @@ pub enum Beside {
 pub type Benchmark = (&'static str, &'static str, fn(&Options) -> Result<Vec<Measurement>>);
 
 /// All benchmarks.
-pub const ALL: [Benchmark; 10] = [
+pub const ALL: [Benchmark; 11] = [
     ("start", "from the start of the last of six nodes to all pairs; reroute; memory", start::run),
     ("babel", "1 000 to 100 000 routes over a line of three, beside babeld and BIRD", babel::run),
     ("babel grid", "start, rest, silent cut and repair of 25 routers, beside the same", grid::run),
@@ -93,6 +94,11 @@ pub const ALL: [Benchmark; 10] = [
         "simulate",
         "1 000 engines in virtual time, watched for loops, through ten changes",
         simulate::run,
+    ),
+    (
+        "uplinks",
+        "flows over two uplinks of 20 Mbit/s to one neighbour; one goes silent",
+        uplinks::run,
     ),
 ];
 

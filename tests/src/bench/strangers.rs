@@ -14,6 +14,7 @@ use sixwire_proto::keys::WgPrivateKey;
 use sixwire_proto::link::LinkId;
 use sixwire_proto::prefix::Prefix;
 use sixwire_proto::router_id::RouterId;
+use sixwire_proto::uplink::UplinkNumber;
 use tokio::sync::Mutex;
 
 use super::seat::Seat;
@@ -104,7 +105,7 @@ fn tunnel(own: RouterId, number: u8) -> (IfName, Tunnel) {
         fwmark: None,
         peers: [(WgPrivateKey::from_octets([number; 32]).public(), peer)].into(),
     };
-    let mark = Mark { node, role: Role::Dialled };
+    let mark = Mark { node, role: Role::Dialled, uplink: UplinkNumber::FIRST };
     let tunnel = Tunnel { mark, link_local: own.link_local(), mtu: 1420, wireguard };
     (IfName::tunnel(node, NonZeroU8::MIN), tunnel)
 }

@@ -101,6 +101,7 @@ fn tunnel() -> TunnelRequest {
         addresses: vec![IpAddr::V6(Ipv6Addr::LOCALHOST)],
         signalling_port: 6326,
         mtu: 1420,
+        uplink: Default::default(),
     }
 }
 

@@ -132,6 +132,9 @@ pub struct Route {
     pub destination: String,
     /// Interface of the next hop.
     pub interface: String,
+    /// All of them, where there are several.
+    #[serde(default)]
+    pub interfaces: Vec<String>,
     /// Who announces it.
     pub router_id: String,
     /// Whether the kernel has it.

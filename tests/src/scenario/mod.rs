@@ -7,6 +7,7 @@ mod interop;
 mod joining;
 mod refusals;
 mod survival;
+mod uplinks;
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -32,6 +33,7 @@ pub use survival::{
     killed_helper_is_back_within_a_second, lost_registry_is_a_non_event,
     stopped_daemon_keeps_forwarding,
 };
+pub use uplinks::{cut_and_heal, flows_share_two_uplinks};
 
 /// A scenario: what to do with a network that has joined, and leaves in working order.
 pub type Scenario = fn(&mut Network) -> Result<()>;

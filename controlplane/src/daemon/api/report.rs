@@ -8,6 +8,7 @@ use sixwire_proto::certificate::{NetworkId, Role};
 use sixwire_proto::prefix::Prefix;
 use sixwire_proto::router_id::RouterId;
 use sixwire_proto::time::Timestamp;
+use sixwire_proto::uplink::UplinkNumber;
 
 /// Version of these reports: the number 1. Another number does not parse.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -131,6 +132,20 @@ pub struct TunnelsReport {
     /// The process of the embedded WireGuard; none where the kernel's carries them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub helper: Option<HelperReport>,
+    /// Uplinks, where they are configured.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub uplinks: Vec<UplinkReport>,
+}
+
+/// An uplink.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UplinkReport {
+    /// Its name.
+    pub name: String,
+    /// Tunnels that take it.
+    pub tunnels: u32,
+    /// Those of them that pass packets.
+    pub up: u32,
 }
 
 /// The process of the embedded WireGuard.
@@ -205,6 +220,12 @@ pub struct PeerReport {
     pub role: LinkRole,
     /// How far it is: `up` once it passes packets.
     pub state: String,
+    /// Which of the dialler's uplinks it takes, from 1; left out of the JSON where it is the first.
+    #[serde(default, skip_serializing_if = "UplinkNumber::is_first")]
+    pub uplink_number: UplinkNumber,
+    /// The name of that uplink, where it is this node's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uplink: Option<String>,
     /// Where its packets go.
     pub endpoint: Option<SocketAddr>,
     /// Babel's cost; none while it is unusable.
@@ -254,8 +275,11 @@ pub struct RouteReport {
     pub name: Option<String>,
     /// The next node on the way; none where it has no certificate.
     pub via: Option<RouterId>,
-    /// The interface.
+    /// The interface; of several, the one that the routing engine prefers.
     pub interface: String,
+    /// All of them, where flows are spread over several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub interfaces: Vec<String>,
     /// The next hop's address.
     pub next_hop: IpAddr,
     /// Babel's metric.

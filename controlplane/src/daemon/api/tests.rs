@@ -8,6 +8,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::report::*;
 use super::*;
+use sixwire_proto::uplink::UplinkNumber;
 
 fn status() -> StatusReport {
     StatusReport {
@@ -38,6 +39,7 @@ fn status() -> StatusReport {
             dialled: 10,
             served: 3,
             up: 12,
+            uplinks: Vec::new(),
             helper: None,
         },
         routing: RoutingReport { neighbours: 12, routes: 57 },
@@ -59,6 +61,8 @@ fn peers() -> PeersReport {
         interface: "sw-01234567".to_owned(),
         role: LinkRole::Served,
         state: "up".to_owned(),
+        uplink_number: UplinkNumber::FIRST,
+        uplink: None,
         endpoint: Some("192.0.2.1:51820".parse().unwrap()),
         cost: Some(96),
         rtt_ms: Some(12.5),
@@ -77,6 +81,7 @@ fn routes() -> RoutesReport {
         name: Some("rome".to_owned()),
         via: None,
         interface: "wgx".to_owned(),
+        interfaces: Vec::new(),
         next_hop: "fe80::1".parse().unwrap(),
         metric: 192,
         installed: true,

@@ -91,9 +91,10 @@ fn edits(a: &str, b: &str) -> usize {
 }
 
 /// What serde expects, and how a file says it.
-const OUR_WORDS: [(&str, &str); 4] = [
+const OUR_WORDS: [(&str, &str); 5] = [
     ("expected i64", "expected a number"),
     ("expected a string", "expected text in quotes"),
     ("expected path string", "expected a path in quotes"),
+    ("expected struct Uplink", "expected a table, [[uplink]], with a name and a table in it"),
     ("expected struct BabelInterface", "expected a table, [[babel.interface]], with a name in it"),
 ];

@@ -8,6 +8,7 @@ use clap::Args;
 use serde::Deserialize;
 use sixwire_proto::router_id::RouterId;
 
+use super::uplink::Uplink;
 use super::value::{
     BabelInterface, Count, InterfaceName, LogFormat, LogLevel, Period, Port, PortRange, Table,
     Underlay, Wireguard,
@@ -32,6 +33,15 @@ pub struct Keys {
     /// Interface that holds the node's address [default: lo]
     #[arg(long, env = "SIXWIRE_ADDRESS_INTERFACE", value_name = "NAME")]
     pub address_interface: Option<InterfaceName>,
+    /// Dial each node over this uplink too, by its routing table
+    #[serde(rename = "uplink")]
+    #[arg(
+        long = "uplink",
+        env = "SIXWIRE_UPLINK",
+        value_name = "NAME=TABLE[*WEIGHT]",
+        value_delimiter = ','
+    )]
+    pub uplinks: Option<Vec<Uplink>>,
     /// Set kernel parameters of the whole network namespace, which nobody else uses
     #[arg(
         long,
@@ -174,6 +184,7 @@ impl Keys {
             address_interface: self.address_interface.or(below.address_interface),
             own_namespace: self.own_namespace.or(below.own_namespace),
             signalling: self.signalling.or(below.signalling),
+            uplinks: self.uplinks.or(below.uplinks),
             tunnels: self.tunnels.or(below.tunnels),
             babel: self.babel.or(below.babel),
             log: self.log.or(below.log),

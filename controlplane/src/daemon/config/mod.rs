@@ -4,6 +4,7 @@
 mod error;
 mod keys;
 pub(super) mod source;
+mod uplink;
 mod value;
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -17,6 +18,7 @@ pub use error::ConfigError;
 pub(super) use error::Rule;
 pub use keys::{BabelKeys, Keys, LogKeys, SignallingKeys, TunnelKeys};
 use source::Source;
+pub use uplink::{Uplink, UplinkName};
 pub use value::{
     BabelInterface, Count, InterfaceName, LogFormat, LogLevel, Period, PortRange, Table, Underlay,
     ValueError, Wireguard,
@@ -41,6 +43,8 @@ pub struct Config {
     pub signalling: Signalling,
     /// How many tunnels, and where.
     pub tunnels: Tunnels,
+    /// Providers that tunnels leave by; none: the machine's default route alone.
+    pub uplinks: Vec<Uplink>,
     /// The routing engine.
     pub babel: Babel,
     /// What is logged, and how.
@@ -148,6 +152,7 @@ impl Config {
             own_namespace: keys.own_namespace.unwrap_or(false),
             signalling: Signalling::check(keys.signalling)?,
             tunnels: Tunnels::check(keys.tunnels),
+            uplinks: uplink::check(keys.uplinks.unwrap_or_default())?,
             babel: Babel::check(keys.babel)?,
             log: Log::of(keys.log),
         };

@@ -57,6 +57,15 @@ hello_interval = "500ms"
 update_interval = "2s"
 interface = [{ name = "wgx", cost = 100 }, { name = "eth1" }]
 
+[[uplink]]
+name = "dsl"
+table = 101
+
+[[uplink]]
+name = "fibre"
+table = 102
+weight = 3
+
 [log]
 level = "debug"
 format = "json"
@@ -79,6 +88,23 @@ fn every_key_of_the_file_arrives() {
     let costs: Vec<u16> = config.babel.interfaces.iter().map(|i| i.cost.0).collect();
     assert_eq!(costs, [100, 96]);
     assert_eq!(config.log, Log { level: LogLevel::Debug, format: LogFormat::Json });
+    let uplinks: Vec<_> = config
+        .uplinks
+        .iter()
+        .map(|uplink| (uplink.name.as_str(), uplink.table.number(), uplink.weight.get()))
+        .collect();
+    assert_eq!(uplinks, [("dsl", 101, 1), ("fibre", 102, 3)]);
+}
+
+#[test]
+fn no_more_uplinks_than_there_are_numbers_for() {
+    let list = |count: u32| {
+        let one = |number| format!("[[uplink]]\nname = \"u{number}\"\ntable = {number}\n");
+        (1..=count).map(one).collect::<String>()
+    };
+    assert_eq!(load(&list(8), Keys::default()).unwrap().uplinks.len(), 8);
+    let error = load(&list(9), Keys::default()).unwrap_err();
+    assert!(error.ends_with("uplink: more than 8 uplinks"), "{error}");
 }
 
 #[test]
@@ -108,6 +134,7 @@ fn every_flag_says_the_same_as_its_key() {
         "--tunnels-dialled=3",
         "--tunnels-served=0",
         "--tunnels-preferred=0123456789abcdef",
+        "--uplink=dsl=101,fibre=102*3",
         "--babel-hello-interval=500ms",
         "--babel-update-interval=2s",
         "--babel-interface=wgx=100,eth1",
@@ -145,8 +172,8 @@ fn mistakes_are_named_with_file_line_and_key() {
         (
             "tabel = 3",
             "/node.toml, line 1: tabel: no such key \"tabel\"; did you mean table? (allowed: \
-             state_dir, run_dir, wireguard, table, address_interface, own_namespace, signalling, \
-             tunnels, babel, log)",
+             state_dir, run_dir, wireguard, table, address_interface, own_namespace, uplink, \
+             signalling, tunnels, babel, log)",
         ),
         (
             "\n[signalling]\nprot = 1",
@@ -203,6 +230,31 @@ fn mistakes_are_named_with_file_line_and_key() {
         ("[babel]\ninterface = [{name=\"a\"},{name=\"a\"}]", "babel.interface: a is listed twice"),
         ("[log]\nlevel = ", "/node.toml, line 2: string values must be quoted"),
         ("table = 1\ntable = 2", "line 2: duplicate key: table = 2"),
+    ] {
+        let error = load(text, Keys::default()).expect_err(text);
+        assert!(error.contains(expected), "{text}\n gave: {error}\n want: {expected}");
+    }
+}
+
+#[test]
+fn uplinks_that_cannot_be_are_named_with_line_and_key() {
+    for (text, expected) in [
+        ("[[uplink]]\nname = \"a\"", "line 1: uplink: missing field `table`"),
+        ("[[uplink]]\nname = \"a b\"\ntable = 1", "line 2: uplink.name: \"a b\" is no name of"),
+        ("[[uplink]]\nname = \"a\"\ntable = 255", "line 3: uplink.table: table 255 is the kernel"),
+        (
+            "[[uplink]]\nname = \"a\"\ntable = 1\nweight = 0",
+            "line 4: uplink.weight: 0 is not within 1 to 255",
+        ),
+        (
+            "uplink = [{name=\"a\",table=1},{name=\"a\",table=2}]",
+            "line 1: uplink: a is listed twice",
+        ),
+        (
+            "uplink = [{name=\"a\",table=1},{name=\"b\",table=1}]",
+            "line 1: uplink: a and b both have table 1: each provider needs a table of its own",
+        ),
+        ("uplink = [\"a\"]", "expected a table, [[uplink]], with a name and a table in it"),
     ] {
         let error = load(text, Keys::default()).expect_err(text);
         assert!(error.contains(expected), "{text}\n gave: {error}\n want: {expected}");

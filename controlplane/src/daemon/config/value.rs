@@ -112,6 +112,12 @@ pub struct BabelInterface {
     pub accept: Vec<Prefix>,
 }
 
+impl ValueError {
+    pub(super) fn new(problem: impl Into<String>) -> Self {
+        Self(problem.into())
+    }
+}
+
 fn refuse<T>(problem: impl Into<String>) -> Result<T, ValueError> {
     Err(ValueError(problem.into()))
 }

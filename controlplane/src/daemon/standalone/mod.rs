@@ -31,11 +31,11 @@ use tokio::task::{JoinHandle, JoinSet};
 use tracing::{info, warn};
 
 use super::config::ConfigError;
-use super::kernel_routes::{Drift, KernelRoutes};
+use super::kernel_routes::{KernelMail, KernelRoutes};
 use super::mailbox::Mailbox;
 use super::monotonic::Monotonic;
 use super::recorder::{self, Recorder};
-use super::routing::{Command, News, Outlets, RouteUpdates, Routing};
+use super::routing::{Command, News, Outlets, Routing};
 use super::tally::Tally;
 use crate::babel::{Babel, Params};
 pub use announced::Announced;
@@ -76,13 +76,6 @@ struct Engine {
     _locks: (TableLock, Option<StateLock>),
 }
 
-/// Where things pass between the tasks.
-#[derive(Clone, Default)]
-struct Mail {
-    routes: Mailbox<RouteUpdates>,
-    drift: Mailbox<Drift>,
-}
-
 impl Engine {
     async fn start(config: &Config) -> anyhow::Result<Self> {
         let locks = (
@@ -96,7 +89,7 @@ impl Engine {
         machine::prepare(config)?;
         let (router, events) = Router::open(config.table).await?;
         let by_source = machine::by_source(&router).await?;
-        let (start, mail) = (identity.start, Mail::default());
+        let (start, mail) = (identity.start, KernelMail::default());
         let (commands, commands_end) = mpsc::channel(COMMANDS);
         let mut tasks = JoinSet::new();
         let adopted = adopt(&router, config).await?;
@@ -187,11 +180,11 @@ async fn adopt(
 /// Starts the kernel writer.
 fn write(
     (writer, adopted): (RouteWriter, BTreeMap<RouteKey, RouteTarget>),
-    mail: &Mail,
+    mail: &KernelMail,
     own: Vec<IpAddr>,
 ) -> (oneshot::Sender<()>, JoinHandle<()>) {
-    let boxes = (mail.routes.clone(), mail.drift.clone(), Arc::new(Tally::new()));
-    let mut writer = KernelRoutes::new(writer, boxes, own, adopted);
+    let mail = (mail.clone(), Arc::new(Tally::new()));
+    let mut writer = KernelRoutes::new(writer, mail, own, adopted);
     let (end, ended) = oneshot::channel();
     let task = tokio::spawn(async move {
         tokio::select! {
@@ -221,9 +214,10 @@ fn speaker(
     Ok((babel, recorder, clock))
 }
 
-fn outlets(identity: Identity, mail: &Mail, recorder: Option<Recorder>) -> Outlets {
+fn outlets(identity: Identity, mail: &KernelMail, recorder: Option<Recorder>) -> Outlets {
     Outlets {
-        routes: mail.routes.clone(),
+        routes: mail.updates.clone(),
+        neighbours: mail.neighbours.clone(),
         // Nobody here dials or checks certificates.
         news: Mailbox::<News>::default(),
         keep_seqno: Box::new(move |seqno| identity.keep(seqno)),
@@ -234,7 +228,7 @@ fn outlets(identity: Identity, mail: &Mail, recorder: Option<Recorder>) -> Outle
 fn links(
     config: &Config,
     (router, events): (Router, Events),
-    (commands, mail): (&mpsc::Sender<Command>, &Mail),
+    (commands, mail): (&mpsc::Sender<Command>, &KernelMail),
     keyring: &watch::Sender<Keyring>,
 ) -> Links {
     Links {

@@ -7,6 +7,7 @@ use sixwire_dataplane::model::Role;
 use sixwire_proto::certificate::{self, Certificate};
 use sixwire_proto::peer::{Answer, Refusal, Request, TunnelRequest};
 use sixwire_proto::router_id::RouterId;
+use sixwire_proto::uplink::UplinkNumber;
 use tracing::{debug, warn};
 
 use super::interface::Agreed;
@@ -18,7 +19,7 @@ use crate::daemon::offer::{
 };
 use crate::daemon::signalling::{CallError, Incoming, Reply};
 use crate::daemon::underlay::own_addresses;
-use crate::tunnel::{Accepted, DialFailure, Input};
+use crate::tunnel::{Accepted, DialFailure, Input, Lane};
 
 /// The outcome of a dial.
 pub(super) struct Dialled {
@@ -29,12 +30,12 @@ pub(super) struct Dialled {
 
 impl TunnelDriver {
     /// Starts to ask a node for a tunnel; the outcome comes back as [`Done::Dialled`].
-    pub(super) fn dial(&self, node: RouterId, addresses: Vec<SocketAddr>, port: u16) {
+    pub(super) fn dial(&self, lane: Lane, addresses: Vec<SocketAddr>, port: u16) {
         let (context, done) = (self.context.clone(), self.done.0.clone());
         tokio::spawn(async move {
-            let outcome = context.dial(node, &addresses, port).await;
+            let outcome = context.dial(lane, &addresses, port).await;
             // The driver ends only with the daemon.
-            let dialled = Box::new(Dialled { node, port, outcome });
+            let dialled = Box::new(Dialled { node: lane.node, port, outcome });
             let _ = done.send(Done::Dialled(dialled)).await;
         });
     }
@@ -50,10 +51,13 @@ impl TunnelDriver {
 
     /// Agrees to a request; the answer leaves when the interface exists.
     pub(super) fn accept(&mut self, incoming: Incoming, port: u16) {
-        let Request::TunnelRequest(theirs) = &incoming.request else { return };
+        let (Request::TunnelRequest(theirs) | Request::TunnelFurther(theirs)) = &incoming.request
+        else {
+            return;
+        };
         let context = &self.context;
         let overlay = context.members.membership().state.prefix;
-        let offer = match Offer::new(port, context.mtu()) {
+        let offer = match Offer::new(port, context.mtu(), theirs.uplink) {
             Ok(offer) => offer,
             Err(error) => {
                 warn!(%error, "no randomness for the keys of a tunnel");
@@ -85,21 +89,30 @@ impl TunnelDriver {
 impl Context {
     async fn dial(
         &self,
-        node: RouterId,
+        lane: Lane,
         addresses: &[SocketAddr],
         port: u16,
     ) -> Result<(Agreed, Accepted), DialFailure> {
+        let node = lane.node;
         let overlay = self.members.membership().state.prefix;
         let mut tried: Vec<SocketAddr> =
             addresses.iter().copied().filter(|a| is_underlay(a.ip(), overlay)).collect();
         if tried.is_empty() {
             tried.extend(self.overlay_address(node));
         }
-        let offer = Offer::new(port, self.mtu()).map_err(|error| {
+        let offer = Offer::new(port, self.mtu(), lane.uplink).map_err(|error| {
             warn!(%error, "no randomness for the keys of a tunnel");
             DialFailure::Local
         })?;
-        let request = Request::TunnelRequest(self.half(&offer));
+        let mut half = self.half(&offer);
+        if self.uplinks.are_configured() {
+            // The other end is to wait for our first packet, which tells where the uplink's packets come from.
+            half.addresses.clear();
+        }
+        let request = match lane.uplink {
+            UplinkNumber::FIRST => Request::TunnelRequest(half),
+            _ => Request::TunnelFurther(half),
+        };
         let reply = self
             .signalling
             .call(node, &tried, request, DIAL_TIMEOUT)
@@ -130,8 +143,10 @@ impl Context {
             half: theirs,
             endpoint: endpoint_of_server(theirs, reply.remote, overlay),
         };
+        let mut tunnel = offer.agree(self.own, Role::Dialled, &with);
+        tunnel.wireguard.fwmark = self.uplinks.fwmark(&tunnel.mark);
         Ok(Agreed {
-            tunnel: offer.agree(self.own, Role::Dialled, &with),
+            tunnel,
             their_port: theirs.port,
             signalling_port: theirs.signalling_port,
             announcers: announcers(&reply.peer.certificate),

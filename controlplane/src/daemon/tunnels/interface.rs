@@ -1,6 +1,6 @@
 //! Opens, replaces and closes the interfaces of tunnels.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sixwire_dataplane::model::{Change, IfName, Mark, Role, Tunnel, TunnelUpdate, WireGuardUpdate};
 use sixwire_dataplane::{Applied, Error};
@@ -14,13 +14,14 @@ use tracing::{info, warn};
 
 use super::{TunnelDriver, routing};
 use crate::babel::{Announcers, Delay, LinkParams, LinkStart, RttCost};
-use crate::tunnel::{self, Adopted, CloseReason, Input, Notify, Output};
+use crate::tunnel::{self, Adopted, CloseReason, Input, Lane, Notify, Output};
 
 /// A tunnel whose interface exists.
 #[derive(Debug)]
 pub(super) struct OpenTunnel {
     pub(super) name: IfName,
     pub(super) link: LinkId,
+    mark: Mark,
     port: u16,
     peers: BTreeSet<WgPublicKey>,
     /// UDP port of the other end; after an adoption it may not be known.
@@ -68,10 +69,11 @@ impl TunnelDriver {
         for found in adopted {
             let AdoptedTunnel { name, link, mark, port, peers, their_port, announcers } = found;
             info!(interface = %name, node = %mark.node, role = %mark.role, "tunnel adopted");
-            tunnels.push(Adopted { node: mark.node, role: mark.role.into(), port });
+            let lane = Lane { node: mark.node, uplink: mark.uplink };
+            tunnels.push(Adopted { lane, role: mark.role.into(), port });
             let signalling_port = self.context.signalling_port;
-            let open = OpenTunnel { name, link, port, peers, their_port, signalling_port };
-            self.open.insert(mark.node, open);
+            let open = OpenTunnel { name, link, mark, port, peers, their_port, signalling_port };
+            self.open.insert(lane, open);
             self.link_up(link, (LinkStart::Resumed, announcers)).await;
         }
         self.input(Input::Adopt { tunnels: &tunnels }).await;
@@ -81,19 +83,19 @@ impl TunnelDriver {
     /// comes back is for the manager.
     pub(super) async fn open<'a>(
         &mut self,
-        node: RouterId,
+        lane: Lane,
         role: Role,
         port: u16,
     ) -> Option<Input<'a>> {
-        let Some(agreed) = self.agreed.remove(&(node, port)) else {
-            if let Some(before) = self.open.remove(&node) {
-                self.remove(node, &before).await;
+        let Some(agreed) = self.agreed.remove(&(lane.node, port)) else {
+            if let Some(before) = self.open.remove(&lane) {
+                self.remove(lane, &before).await;
             }
-            return Some(Input::InterfaceGone { node });
+            return Some(Input::InterfaceGone { lane });
         };
-        let name = IfName::tunnel(node, std::num::NonZeroU8::MIN);
+        let (name, mark) = (IfName::tunnel(lane.node, lane.uplink.get()), agreed.tunnel.mark);
         let peers = agreed.tunnel.wireguard.peers.keys().copied().collect();
-        let change = match self.open.get(&node) {
+        let change = match self.open.get(&lane) {
             Some(before) => {
                 Change::UpdateTunnel(name.clone(), replacement(&before.peers, &agreed.tunnel))
             }
@@ -101,11 +103,12 @@ impl TunnelDriver {
         };
         let link = match self.context.dataplane.apply(&change).await {
             Ok(Applied::Tunnel(link)) => link,
-            Ok(Applied::Removing | Applied::Done) => return Some(Input::InterfaceGone { node }),
-            Err(error) => return Some(self.not_opened((node, port), role, &error).await),
+            Ok(Applied::Removing | Applied::Done) => return Some(Input::InterfaceGone { lane }),
+            Err(error) => return Some(self.not_opened((lane, port), role, &error).await),
         };
         let (their_port, signalling_port) = (Some(agreed.their_port), agreed.signalling_port);
-        self.open.insert(node, OpenTunnel { name, link, port, peers, their_port, signalling_port });
+        let open = OpenTunnel { name, link, mark, port, peers, their_port, signalling_port };
+        self.open.insert(lane, open);
         self.link_up(link, (LinkStart::Fresh, agreed.announcers)).await;
         if let Some((reply, half)) = agreed.answer {
             // A peer that went away comes back with a new request.
@@ -116,28 +119,28 @@ impl TunnelDriver {
 
     async fn not_opened<'a>(
         &mut self,
-        (node, port): (RouterId, u16),
+        (lane, port): (Lane, u16),
         role: Role,
         error: &Error,
     ) -> Input<'a> {
-        warn!(%node, %role, %error, "tunnel not opened");
-        if let Some(before) = self.open.remove(&node) {
-            self.remove(node, &before).await;
+        warn!(node = %lane, %role, %error, "tunnel not opened");
+        if let Some(before) = self.open.remove(&lane) {
+            self.remove(lane, &before).await;
         }
         match error {
-            Error::PortTaken { .. } => Input::PortTaken { node, port },
-            _ => Input::InterfaceGone { node },
+            Error::PortTaken { .. } => Input::PortTaken { node: lane.node, port },
+            _ => Input::InterfaceGone { lane },
         }
     }
 
     /// Removes the interface of a tunnel.
-    pub(super) async fn close(&mut self, (node, port): (RouterId, u16), reason: CloseReason) {
-        if self.open.get(&node).is_none_or(|open| open.port != port) {
+    pub(super) async fn close(&mut self, (lane, port): (Lane, u16), reason: CloseReason) {
+        if self.open.get(&lane).is_none_or(|open| open.port != port) {
             return;
         }
-        let Some(open) = self.open.remove(&node) else { return };
-        info!(interface = %open.name, %node, %reason, "tunnel closed");
-        self.remove(node, &open).await;
+        let Some(open) = self.open.remove(&lane) else { return };
+        info!(interface = %open.name, node = %lane, %reason, "tunnel closed");
+        self.remove(lane, &open).await;
     }
 
     /// Tells the peers of tunnels about to be closed, all at once: a courtesy that waits only as long as
@@ -145,13 +148,19 @@ impl TunnelDriver {
     pub(super) async fn tell_closed(&self, outputs: impl Iterator<Item = &Output>) {
         let mut calls = JoinSet::new();
         for output in outputs {
-            if let Output::Close { node, notify: Notify::Peer, .. } = output
-                && let Some(port) = self.open.get(node).and_then(|open| open.their_port)
+            if let Output::Close { lane, notify: Notify::Peer, reason, .. } = output
+                && let Some(port) = self.open.get(lane).and_then(|open| open.their_port)
             {
-                let (signalling, node) = (self.context.signalling.clone(), *node);
+                let (signalling, node) = (self.context.signalling.clone(), lane.node);
+                // At the start there is no connection yet.
+                let unconnected = *reason == CloseReason::NoUplink;
+                let address = self.address_in_tunnel(node).filter(|_| unconnected);
                 calls.spawn(async move {
                     let request = Request::TunnelClose { port };
-                    signalling.call(node, &[], request, CLOSE_TIMEOUT).await.map(|_| ())
+                    signalling
+                        .call(node, address.as_slice(), request, CLOSE_TIMEOUT)
+                        .await
+                        .map(|_| ())
                 });
             }
         }
@@ -173,28 +182,41 @@ impl TunnelDriver {
 
     /// Forgets the tunnels whose interfaces are gone, and tells the manager.
     pub(super) async fn interfaces_gone(&mut self, gone: impl Fn(&OpenTunnel) -> bool) {
-        let nodes: Vec<RouterId> =
-            self.open.iter().filter(|(_, open)| gone(open)).map(|(node, _)| *node).collect();
-        for node in nodes {
-            if let Some(open) = self.open.remove(&node) {
-                warn!(interface = %open.name, %node, "somebody removed the interface of a tunnel");
-                self.link_down(node, open.link).await;
+        let lanes: Vec<Lane> =
+            self.open.iter().filter(|(_, open)| gone(open)).map(|(lane, _)| *lane).collect();
+        for lane in lanes {
+            if let Some(open) = self.open.remove(&lane) {
+                let (interface, node) = (&open.name, lane);
+                warn!(%interface, %node, "somebody removed the interface of a tunnel");
+                self.link_down(lane, open.link).await;
             }
-            self.input(Input::InterfaceGone { node }).await;
+            self.input(Input::InterfaceGone { lane }).await;
         }
     }
 
     /// Takes a link from the routing engine. What the engine says of it later concerns no tunnel, so the
     /// neighbour goes now, and is greeted anew when it comes back.
-    async fn link_down(&mut self, node: RouterId, link: LinkId) {
-        if self.neighbours.remove(&node) {
-            self.context.signalling.keep(self.neighbours.clone());
+    async fn link_down(&mut self, lane: Lane, link: LinkId) {
+        if self.neighbours.remove(&lane) {
+            self.context.signalling.keep(self.neighbour_nodes());
         }
+        self.tell_of_tunnels();
         self.command_routing(routing::Command::LinkDown(link)).await;
     }
 
-    async fn remove(&mut self, node: RouterId, open: &OpenTunnel) {
-        self.link_down(node, open.link).await;
+    /// Tells the kernel writer which tunnels lead to the same node. It is told of a tunnel before the routing
+    /// engine is.
+    fn tell_of_tunnels(&self) {
+        let mut tunnels: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
+        for (lane, open) in &self.open {
+            let links = tunnels.entry(lane.node.link_local()).or_default();
+            links.insert(open.link, self.context.uplinks.weight(&open.mark));
+        }
+        self.context.neighbours.amend(|news| news.tunnels = Some(tunnels));
+    }
+
+    async fn remove(&mut self, lane: Lane, open: &OpenTunnel) {
+        self.link_down(lane, open.link).await;
         if let Err(error) =
             self.context.dataplane.apply(&Change::RemoveTunnel(open.name.clone())).await
         {
@@ -203,6 +225,7 @@ impl TunnelDriver {
     }
 
     async fn link_up(&self, link: LinkId, (start, announcers): (LinkStart, Announcers)) {
+        self.tell_of_tunnels();
         let wired = LinkParams::wired(self.context.own.link_local());
         let delay = Delay::Charged(RttCost::WORLDWIDE);
         let params = LinkParams { start, announcers, delay, ..wired };
@@ -226,7 +249,7 @@ fn replacement(before: &BTreeSet<WgPublicKey>, tunnel: &Tunnel) -> TunnelUpdate 
         wireguard: WireGuardUpdate {
             private_key: tunnel.wireguard.private_key.clone(),
             port: Some(tunnel.wireguard.port),
-            fwmark: tunnel.wireguard.fwmark,
+            fwmark: Some(tunnel.wireguard.fwmark.unwrap_or(0)),
             peers,
             removed,
         },

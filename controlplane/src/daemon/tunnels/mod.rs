@@ -16,19 +16,22 @@ use sixwire_proto::metric::Cost;
 use sixwire_proto::peer::{Addresses, Answer, NodeInfo, PEER_LIMIT, PeerRecord, Refusal, Request};
 use sixwire_proto::prefix::Prefix;
 use sixwire_proto::router_id::RouterId;
+use sixwire_proto::uplink::UplinkNumber;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{info, warn};
 
 use super::mailbox::Mailbox;
 use super::members::{Informant, Members, Standing, Standings, refused};
 use super::monotonic::Monotonic;
+use super::neighbourhood::NeighbourNews;
 use super::registry::RegistrySync;
 use super::routing::{self, News, Reach};
 use super::signalling::{Incoming, Signalling};
 use super::store::Store;
 use super::underlay::own_addresses;
+use super::uplinks::Uplinks;
 use crate::tunnel::{
-    Counts, Input, Medium, Output, RequestId, TunnelView, Tunnels, Usage, Verdict,
+    Counts, Input, Lane, Medium, Output, RequestId, Role, TunnelView, Tunnels, Usage, Verdict,
 };
 use dial::Dialled;
 pub(super) use interface::AdoptedTunnel;
@@ -57,6 +60,10 @@ pub(super) struct Context {
     pub(super) counts: CountOverride,
     /// What routers without a certificate may announce, by the link they are on.
     pub(super) accepted: BTreeMap<LinkId, Vec<Prefix>>,
+    /// What the tunnels we dial leave by.
+    pub(super) uplinks: Uplinks,
+    /// Tells the kernel writer which tunnels there are.
+    pub(super) neighbours: Mailbox<NeighbourNews>,
 }
 
 /// Tunnel counts from the configuration.
@@ -94,6 +101,8 @@ pub(super) struct TunnelReport {
     pub(super) name: IfName,
     /// Its index.
     pub(super) link: LinkId,
+    /// The uplink that it takes, if this node has more than one way out.
+    pub(super) uplink: Option<String>,
 }
 
 /// The tunnel driver.
@@ -107,8 +116,9 @@ pub(super) struct TunnelDriver {
     agreed: BTreeMap<(RouterId, u16), Agreed>,
     requests: BTreeMap<RequestId, Box<Incoming>>,
     last_request: u64,
-    open: BTreeMap<RouterId, OpenTunnel>,
-    neighbours: BTreeSet<RouterId>,
+    open: BTreeMap<Lane, OpenTunnel>,
+    /// Tunnels whose other end is a neighbour.
+    neighbours: BTreeSet<Lane>,
     done: (mpsc::Sender<Done>, mpsc::Receiver<Done>),
     registry: Arc<RegistrySync>,
 }
@@ -245,15 +255,14 @@ impl TunnelDriver {
         let Some(node) = RouterId::from_link_local(address) else { return };
         // Neighbours on other links are no business of the tunnel manager's; those of a tunnel that
         // was closed meanwhile neither.
-        if self.open.get(&node).is_none_or(|open| open.link != link) {
-            return;
-        }
-        let (medium, up) = (Medium::Tunnel, cost.is_some_and(Cost::is_finite));
-        let changed = if up { self.neighbours.insert(node) } else { self.neighbours.remove(&node) };
+        let Some((lane, _)) = self.tunnel_on(node, link) else { return };
+        let (medium, up) = (Medium::Tunnel(lane.uplink), cost.is_some_and(Cost::is_finite));
+        let met = self.lanes_to(node).any(|(lane, _)| self.neighbours.contains(&lane));
+        let changed = if up { self.neighbours.insert(lane) } else { self.neighbours.remove(&lane) };
         if changed {
-            self.context.signalling.keep(self.neighbours.clone());
+            self.context.signalling.keep(self.neighbour_nodes());
         }
-        if changed && up {
+        if up && !met {
             self.greet(node);
         }
         self.input(if up {
@@ -267,15 +276,16 @@ impl TunnelDriver {
     /// How to ask the neighbour at the other end of a tunnel.
     fn informant(&self, link: LinkId, address: Ipv6Addr) -> Option<Informant> {
         let node = RouterId::from_link_local(address)?;
-        self.open.get(&node).filter(|open| open.link == link)?;
+        self.tunnel_on(node, link)?;
         Some(Informant { node, address: self.address_in_tunnel(node)? })
     }
 
     /// A few neighbours to ask one after the other, this one first.
     fn informants(&self, first: Option<Informant>) -> Vec<Informant> {
-        let others = self.neighbours.iter().filter_map(|node| {
-            let address = self.address_in_tunnel(*node)?;
-            Some(Informant { node: *node, address })
+        let nodes = self.neighbour_nodes().into_iter();
+        let others = nodes.filter_map(|node| {
+            let address = self.address_in_tunnel(node)?;
+            Some(Informant { node, address })
         });
         let known = first.map(|informant| informant.node);
         let others = others.filter(|informant| Some(informant.node) != known);
@@ -290,15 +300,33 @@ impl TunnelDriver {
 
     /// Where a neighbour's signalling answers inside its tunnel.
     fn address_in_tunnel(&self, node: RouterId) -> Option<SocketAddr> {
-        let open = self.open.get(&node)?;
+        let works = |(lane, _): &(Lane, &OpenTunnel)| self.neighbours.contains(lane);
+        let (_, open) = self.lanes_to(node).find(works).or_else(|| self.lanes_to(node).next())?;
         let address = node.link_local();
         Some(SocketAddrV6::new(address, open.signalling_port, 0, open.link.0).into())
+    }
+
+    /// The tunnels to a node.
+    fn lanes_to(&self, node: RouterId) -> impl Iterator<Item = (Lane, &OpenTunnel)> {
+        let lanes = UplinkNumber::LAST.up_to_this().map(move |uplink| Lane { node, uplink });
+        lanes.filter_map(|lane| Some((lane, self.open.get(&lane)?)))
+    }
+
+    /// The tunnel to a node that is this link.
+    fn tunnel_on(&self, node: RouterId, link: LinkId) -> Option<(Lane, &OpenTunnel)> {
+        self.lanes_to(node).find(|(_, open)| open.link == link)
+    }
+
+    /// Nodes that are neighbours on a tunnel.
+    fn neighbour_nodes(&self) -> BTreeSet<RouterId> {
+        self.neighbours.iter().map(|lane| lane.node).collect()
     }
 
     async fn request(&mut self, incoming: Box<Incoming>) {
         let node = incoming.peer.node;
         match &incoming.request {
-            Request::TunnelRequest(half) => {
+            Request::TunnelRequest(half) | Request::TunnelFurther(half) => {
+                let lane = Lane { node, uplink: half.uplink };
                 if let Err(rule) = half.check() {
                     warn!(%node, rule, "malformed request for a tunnel");
                     let (reason, text) = (Refusal::Malformed, rule.to_owned());
@@ -309,7 +337,7 @@ impl TunnelDriver {
                 self.last_request += 1;
                 let id = RequestId(self.last_request);
                 self.requests.insert(id, incoming);
-                self.input(Input::Request { id, node }).await;
+                self.input(Input::Request { id, lane }).await;
             }
             Request::TunnelClose { port } => {
                 let port = *port;
@@ -330,7 +358,7 @@ impl TunnelDriver {
                 let answer = Answer::NodeInfo(NodeInfo {
                     version: env!("CARGO_PKG_VERSION").to_owned(),
                     uptime_s: self.clock.now().0 / 1_000_000,
-                    links: self.neighbours.iter().copied().collect(),
+                    links: self.neighbour_nodes().into_iter().collect(),
                 });
                 // The peer may be gone.
                 let _ = incoming.reply.send(answer);
@@ -381,14 +409,14 @@ impl TunnelDriver {
         self.tell_closed(outputs.iter()).await;
         while let Some(output) = outputs.pop_front() {
             let failed = match output {
-                Output::Open { node, role, port } => self.open(node, role.into(), port).await,
-                Output::Close { node, port, reason, notify: _ } => {
+                Output::Open { lane, role, port } => self.open(lane, role.into(), port).await,
+                Output::Close { lane, port, reason, notify: _ } => {
                     // The interface of a tunnel that is replaced goes over to its successor.
                     let replaced = outputs.iter().any(
-                        |later| matches!(later, Output::Open { node: next, .. } if *next == node),
+                        |later| matches!(later, Output::Open { lane: next, .. } if *next == lane),
                     );
                     if !replaced {
-                        self.close((node, port), reason).await;
+                        self.close((lane, port), reason).await;
                     }
                     None
                 }
@@ -406,7 +434,7 @@ impl TunnelDriver {
 
     fn output(&mut self, output: Output) {
         match output {
-            Output::Dial { node, addresses, port } => self.dial(node, addresses, port),
+            Output::Dial { lane, addresses, port } => self.dial(lane, addresses, port),
             Output::Answer { id, verdict } => self.answer(id, verdict),
             Output::Decline { node, port, notify } => self.decline((node, port), notify),
             Output::AskRegistry => self.ask_registry(),
@@ -442,8 +470,13 @@ impl TunnelDriver {
         self.core
             .tunnels()
             .filter_map(|view| {
-                let open = self.open.get(&view.node)?;
-                Some(TunnelReport { view, name: open.name.clone(), link: open.link })
+                let open = self.open.get(&view.lane)?;
+                let uplink = match view.role {
+                    Role::Dialled => self.context.uplinks.name(view.lane.uplink),
+                    Role::Served => None,
+                };
+                let (name, uplink) = (open.name.clone(), uplink.map(str::to_owned));
+                Some(TunnelReport { view, name, link: open.link, uplink })
             })
             .collect()
     }

@@ -50,7 +50,8 @@ impl TunnelDriver {
     /// Counts the routes through each tunnel; the answer comes back as [`Done::Uses`].
     pub(super) fn ask_uses(&self) {
         let (Context { routing, .. }, done) = (self.context.clone(), self.done.0.clone());
-        let links: BTreeMap<_, _> = self.open.iter().map(|(node, o)| (o.link, *node)).collect();
+        let links: BTreeMap<_, _> =
+            self.open.iter().map(|(lane, open)| (open.link, lane.node)).collect();
         tokio::spawn(async move {
             let (reply, view) = oneshot::channel();
             // The routing task ends only with the daemon.

@@ -16,7 +16,7 @@ fn dials_go_on_until_every_place_is_held_and_no_further() {
     let mut bench = Bench::new(3);
     bench.learn(1..=40);
     for _ in 0..3 {
-        let node = bench.core.dials().next().unwrap().node;
+        let node = bench.core.dials().next().unwrap().lane.node;
         let n = u64::from_be_bytes(node.octets());
         bench.accept(n);
         bench.up(n);
@@ -60,7 +60,7 @@ fn preferred_nodes_come_first_then_those_that_routing_reaches() {
     }
     assert_eq!(bench.core.dials().count(), 1);
     let other = bench.core.dials().next().unwrap();
-    assert_eq!(other.node, id(77), "the first one reached is dialled through the overlay");
+    assert_eq!(other.lane, first(77), "the first one reached is dialled through the overlay");
     bench.learn(2..=40);
     let refused = DialFailure::Refused(Refusal::Full);
     bench.outcome(77, Err(refused));
@@ -101,7 +101,7 @@ fn a_late_answer_takes_a_free_place_or_is_declined() {
     assert_eq!(bench.core.dials().count(), 3);
     bench.accept(2);
     bench.up(2);
-    let port = bench.core.dials().find(|dial| dial.node == id(1)).unwrap().port;
+    let port = bench.core.dials().find(|dial| dial.lane == first(1)).unwrap().port;
     bench.accept(1);
     assert_eq!(bench.said(&Output::Decline { node: id(1), port, notify: Notify::Peer }), 1);
     assert_eq!(bench.count(Role::Dialled), 1);

@@ -47,7 +47,7 @@ fn a_node_that_lost_everybody_acts_at_once() {
     assert_eq!(bench.said(&Output::AskRegistry), 1);
     assert!(!bench.core.is_connected());
     // Places are taken from the dead.
-    let node = bench.core.dials().next().unwrap().node;
+    let node = bench.core.dials().next().unwrap().lane.node;
     bench.accept(u64::from_be_bytes(node.octets()));
     assert_eq!(bench.closed().len(), usize::from(bench.count(Role::Dialled) == 2));
     assert!(bench.count(Role::Dialled) <= 2);
@@ -83,7 +83,7 @@ fn a_peer_that_closes_is_not_dialled_back_at_once() {
 fn a_deleted_interface_is_made_again() {
     let mut bench = Bench::new(1);
     bench.join(1..=1);
-    bench.handle(Input::InterfaceGone { node: id(1) });
+    bench.handle(Input::InterfaceGone { lane: first(1) });
     assert_eq!(bench.closed(), [(1, CloseReason::InterfaceGone, Notify::Peer)]);
     bench.pass(secs(2));
     assert_eq!(bench.dialled(), [1]);
@@ -113,11 +113,11 @@ fn a_revoked_node_is_hung_up_and_never_met_again() {
 fn adopted_tunnels_hold_their_places_and_live_when_a_neighbour_shows_up() {
     let adopted: Vec<_> = (1..=3)
         .map(|n| Adopted {
-            node: id(n),
+            lane: first(n),
             role: Role::Dialled,
             port: 51_820 + u16::try_from(n).unwrap(),
         })
-        .chain([Adopted { node: id(9), role: Role::Served, port: 51_840 }])
+        .chain([Adopted { lane: first(9), role: Role::Served, port: 51_840 }])
         .collect();
     let mut bench = Bench::new(3);
     bench.handle(Input::Adopt { tunnels: &adopted });
@@ -141,7 +141,7 @@ fn adopted_tunnels_hold_their_places_and_live_when_a_neighbour_shows_up() {
 
 #[test]
 fn dead_adopted_tunnels_do_not_keep_a_node_alone() {
-    let adopted = [Adopted { node: id(1), role: Role::Dialled, port: 51_821 }];
+    let adopted = [Adopted { lane: first(1), role: Role::Dialled, port: 51_821 }];
     let mut bench = Bench::new(1);
     bench.handle(Input::Adopt { tunnels: &adopted });
     assert_eq!(bench.said(&Output::AskRegistry), 1);
@@ -154,8 +154,8 @@ fn dead_adopted_tunnels_do_not_keep_a_node_alone() {
 
 #[test]
 fn what_cannot_be_adopted_is_closed() {
-    let twice = Adopted { node: id(1), role: Role::Served, port: 51_821 };
-    let own = Adopted { node: id(OWN), role: Role::Dialled, port: 51_822 };
+    let twice = Adopted { lane: first(1), role: Role::Served, port: 51_821 };
+    let own = Adopted { lane: first(OWN), role: Role::Dialled, port: 51_822 };
     let mut bench = Bench::new(1);
     bench.handle(Input::Adopt { tunnels: &[twice, Adopted { port: 51_823, ..twice }, own] });
     assert_eq!(
@@ -190,18 +190,18 @@ fn shutdown_closes_everything_and_nothing_follows() {
 
 #[test]
 fn events_read_as_one_line_with_the_reason() {
-    let (node, role) = (id(0xabc), Role::Dialled);
+    let (lane, role) = (first(0xabc), Role::Dialled);
     for (event, line) in [
         (
-            Event::Closed { node, role, reason: CloseReason::Dead },
+            Event::Closed { lane, role, reason: CloseReason::Dead },
             "dialled tunnel to 0000000000000abc closed: neighbour gone for too long",
         ),
         (
-            Event::DialFailed { node, failure: DialFailure::Refused(Refusal::Full) },
+            Event::DialFailed { lane, failure: DialFailure::Refused(Refusal::Full) },
             "dial of 0000000000000abc failed: refused: it serves as many tunnels as it may",
         ),
         (
-            Event::Refused { node, refusal: Refusal::Busy },
+            Event::Refused { lane, refusal: Refusal::Busy },
             "request of 0000000000000abc refused: it is busy",
         ),
     ] {

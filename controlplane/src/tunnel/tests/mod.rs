@@ -2,6 +2,7 @@
 
 mod boundary;
 mod dialling;
+mod lanes;
 mod lifetimes;
 mod network;
 mod properties;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use sixwire_proto::router_id::RouterId;
 use sixwire_proto::seed::Seed;
 use sixwire_proto::time::Instant;
+use sixwire_proto::uplink::UplinkNumber;
 
 use super::*;
 
@@ -25,6 +27,13 @@ const OWN: u64 = 1000;
 fn id(n: u64) -> RouterId {
     RouterId::new(n.to_be_bytes()).unwrap()
 }
+
+fn first(n: u64) -> Lane {
+    Lane::first(id(n))
+}
+
+/// The tunnel to a node over its first uplink.
+const TUNNEL: Medium = Medium::Tunnel(UplinkNumber::FIRST);
 
 fn address(n: u64) -> SocketAddr {
     SocketAddr::new(std::net::Ipv6Addr::from((0x2001_0db8_u128 << 96) | u128::from(n)).into(), 6326)
@@ -103,7 +112,7 @@ impl Bench {
     /// Lets time pass until the peer is dialled; how long it took.
     fn until_dialled(&mut self, n: u64) -> Duration {
         let start = self.now;
-        while !self.core.dials().any(|dial| dial.node == id(n)) {
+        while !self.core.dials().any(|dial| dial.lane.node == id(n)) {
             self.now = self.core.next_deadline().expect("something is waited for");
             self.handle(Input::Deadline);
         }
@@ -112,7 +121,7 @@ impl Bench {
 
     /// The peer's answer to the dial on its way.
     fn outcome(&mut self, n: u64, outcome: Result<Accepted, DialFailure>) -> &[Output] {
-        let port = self.core.dials().find(|dial| dial.node == id(n)).expect("dialled").port;
+        let port = self.core.dials().find(|dial| dial.lane.node == id(n)).expect("dialled").port;
         self.handle(Input::Dialled { node: id(n), port, outcome })
     }
 
@@ -121,11 +130,11 @@ impl Bench {
     }
 
     fn up(&mut self, n: u64) -> &[Output] {
-        self.handle(Input::NeighbourUp { node: id(n), medium: Medium::Tunnel })
+        self.handle(Input::NeighbourUp { node: id(n), medium: TUNNEL })
     }
 
     fn down(&mut self, n: u64) -> &[Output] {
-        self.handle(Input::NeighbourDown { node: id(n), medium: Medium::Tunnel })
+        self.handle(Input::NeighbourDown { node: id(n), medium: TUNNEL })
     }
 
     /// The dials among the last outputs.
@@ -134,7 +143,7 @@ impl Bench {
             .said
             .iter()
             .filter_map(|output| match output {
-                Output::Dial { node, .. } => Some(u64::from_be_bytes(node.octets())),
+                Output::Dial { lane, .. } => Some(u64::from_be_bytes(lane.node.octets())),
                 _ => None,
             })
             .collect();
@@ -154,7 +163,7 @@ impl Bench {
     fn request(&mut self, n: u64) -> Verdict {
         self.requests += 1;
         let id_of_request = RequestId(self.requests);
-        self.handle(Input::Request { id: id_of_request, node: id(n) });
+        self.handle(Input::Request { id: id_of_request, lane: first(n) });
         let mut verdicts = self.said.iter().filter_map(|output| match output {
             Output::Answer { id, verdict } if *id == id_of_request => Some(*verdict),
             _ => None,
@@ -170,7 +179,7 @@ impl Bench {
     }
 
     fn tunnel(&self, n: u64) -> Option<TunnelView> {
-        self.core.tunnels().find(|tunnel| tunnel.node == id(n))
+        self.core.tunnels().find(|tunnel| tunnel.lane == first(n))
     }
 
     fn count(&self, role: Role) -> usize {
@@ -179,8 +188,8 @@ impl Bench {
 
     fn closed(&self) -> Vec<(u64, CloseReason, Notify)> {
         let close = |output: &Output| match output {
-            Output::Close { node, reason, notify, .. } => {
-                Some((u64::from_be_bytes(node.octets()), *reason, *notify))
+            Output::Close { lane, reason, notify, .. } => {
+                Some((u64::from_be_bytes(lane.node.octets()), *reason, *notify))
             }
             _ => None,
         };

@@ -90,7 +90,7 @@ fn half_of_the_nodes_dying_leaves_the_survivors_connected() {
     assert_limits(&network);
     for (n, node) in network.alive() {
         let dead = node.core.tunnels().filter(|tunnel| {
-            network.nodes[&u64::from_be_bytes(tunnel.node.octets())].life == Life::Dead
+            network.nodes[&u64::from_be_bytes(tunnel.lane.node.octets())].life == Life::Dead
         });
         assert_eq!(dead.count(), 0, "{n} still has tunnels to the dead");
     }

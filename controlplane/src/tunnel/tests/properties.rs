@@ -20,8 +20,8 @@ enum Act {
     LearnNothing,
     Reachable(u64),
     Lost(u64),
-    Up(u64, bool),
-    Down(u64, bool),
+    Up(u64, Medium),
+    Down(u64, Medium),
     Uses(u64, usize),
     /// The outcome of a dial the manager sent, perhaps one it gave up.
     Outcome {
@@ -30,10 +30,10 @@ enum Act {
     },
     /// An outcome nobody asked for.
     StrayOutcome(u64, u16, bool),
-    Request(u64),
-    CloseAsked(u64, bool),
-    PortTaken(u64, bool),
-    InterfaceGone(u64),
+    Request(Lane),
+    CloseAsked(Lane, bool),
+    PortTaken(Lane, bool),
+    InterfaceGone(Lane),
     Revoked(u64),
     Reinstated(u64),
     UnderlayChanged,
@@ -43,12 +43,16 @@ enum Act {
         unreached: usize,
         refresh: u64,
     },
-    Adopt(u64, bool, u16),
+    Adopt(Lane, bool, u16),
     Shutdown,
 }
 
 fn act() -> impl Strategy<Value = Act> {
     let node = || 1..=24_u64;
+    let uplink = || (1..=3_u8).prop_map(|number| UplinkNumber::try_from(number).unwrap());
+    let lane = move || (node(), uplink()).prop_map(|(n, uplink)| Lane { node: id(n), uplink });
+    let medium =
+        move || prop_oneof![8 => uplink().prop_map(Medium::Tunnel), 1 => Just(Medium::Lan)];
     let failure = prop_oneof![
         Just(DialFailure::Unreachable),
         Just(DialFailure::WrongNode),
@@ -65,17 +69,17 @@ fn act() -> impl Strategy<Value = Act> {
         1 => Just(Act::LearnNothing),
         3 => node().prop_map(Act::Reachable),
         2 => node().prop_map(Act::Lost),
-        10 => (node(), prop::bool::weighted(0.9)).prop_map(|(n, tunnel)| Act::Up(n, tunnel)),
-        4 => (node(), prop::bool::weighted(0.8)).prop_map(|(n, tunnel)| Act::Down(n, tunnel)),
+        10 => (node(), medium()).prop_map(|(n, medium)| Act::Up(n, medium)),
+        4 => (node(), medium()).prop_map(|(n, medium)| Act::Down(n, medium)),
         3 => (node(), 0..9_usize).prop_map(|(n, routes)| Act::Uses(n, routes)),
         14 => (any::<usize>(), prop::option::weighted(0.3, failure))
             .prop_map(|(which, failure)| Act::Outcome { which, failure }),
         1 => (node(), 0..99_u16, any::<bool>())
             .prop_map(|(n, port, ok)| Act::StrayOutcome(n, port, ok)),
-        8 => node().prop_map(Act::Request),
-        2 => (node(), any::<bool>()).prop_map(|(n, right)| Act::CloseAsked(n, right)),
-        1 => (node(), any::<bool>()).prop_map(|(n, right)| Act::PortTaken(n, right)),
-        1 => node().prop_map(Act::InterfaceGone),
+        8 => lane().prop_map(Act::Request),
+        2 => (lane(), any::<bool>()).prop_map(|(lane, right)| Act::CloseAsked(lane, right)),
+        1 => (lane(), any::<bool>()).prop_map(|(lane, right)| Act::PortTaken(lane, right)),
+        1 => lane().prop_map(Act::InterfaceGone),
         1 => node().prop_map(Act::Revoked),
         1 => node().prop_map(Act::Reinstated),
         1 => Just(Act::UnderlayChanged),
@@ -84,7 +88,8 @@ fn act() -> impl Strategy<Value = Act> {
                 Act::Parameters { dialled, served, unreached, refresh }
             }
         ),
-        1 => (node(), any::<bool>(), 0..40_u16).prop_map(|(n, role, port)| Act::Adopt(n, role, port)),
+        1 => (lane(), any::<bool>(), 0..40_u16)
+            .prop_map(|(lane, role, port)| Act::Adopt(lane, role, port)),
         1 => prop::bool::weighted(0.05).prop_map(|stop| if stop { Act::Shutdown } else { Act::OneDeadline }),
     ]
 }
@@ -93,7 +98,7 @@ fn act() -> impl Strategy<Value = Act> {
 struct Model {
     core: Tunnels,
     now: Instant,
-    open: BTreeMap<u64, (Role, u16)>,
+    open: BTreeMap<Lane, (Role, u16)>,
     dials: Vec<(u64, u16)>,
     revoked: BTreeSet<u64>,
     requests: u64,
@@ -117,6 +122,7 @@ impl Model {
         let mut params = Params::new(id(SMALL));
         params.counts = Counts { dialled: 4, served: 3, unreached: 2 };
         params.ports = 100..=120;
+        params.uplinks = UplinkNumber::try_from(1 + u8::from(!start.is_multiple_of(3))).unwrap();
         params.preferred = vec![id(3), id(20)];
         params.cache_limit = 10;
         let (now, most) = (Instant(5), params.counts);
@@ -135,7 +141,6 @@ impl Model {
     }
 
     fn play(&mut self, act: &Act) {
-        let medium = |tunnel| if tunnel { Medium::Tunnel } else { Medium::Lan };
         match *act {
             Act::Wait(wait) => {
                 self.now += millis(wait);
@@ -155,20 +160,18 @@ impl Model {
             Act::LearnNothing => self.handle(Input::LearnedNothing),
             Act::Reachable(n) => self.handle(Input::Reachable { node: id(n) }),
             Act::Lost(n) => self.handle(Input::Lost { node: id(n) }),
-            Act::Up(n, on) => self.handle(Input::NeighbourUp { node: id(n), medium: medium(on) }),
-            Act::Down(n, on) => {
-                self.handle(Input::NeighbourDown { node: id(n), medium: medium(on) });
-            }
+            Act::Up(n, medium) => self.handle(Input::NeighbourUp { node: id(n), medium }),
+            Act::Down(n, medium) => self.handle(Input::NeighbourDown { node: id(n), medium }),
             Act::Uses(n, routes) => self.handle(Input::Uses(&[Usage { node: id(n), routes }])),
             Act::Outcome { which, failure } => self.outcome(which, failure),
-            Act::Request(n) => self.request(n),
+            Act::Request(lane) => self.request(lane),
             _ => self.disturb(act),
         }
     }
 
     fn disturb(&mut self, act: &Act) {
-        let port_of = |model: &Self, n: u64, right: bool| {
-            model.open.get(&n).map_or(100, |(_, port)| port ^ u16::from(!right))
+        let port_of = |model: &Self, lane: Lane, right: bool| {
+            model.open.get(&lane).map_or(100, |(_, port)| port ^ u16::from(!right))
         };
         match *act {
             Act::StrayOutcome(n, port, ok) => {
@@ -176,15 +179,15 @@ impl Model {
                 let outcome = if ok { accepted } else { Err(DialFailure::Unreachable) };
                 self.handle(Input::Dialled { node: id(n), port, outcome });
             }
-            Act::CloseAsked(n, right) => {
-                let port = port_of(self, n, right);
-                self.handle(Input::CloseAsked { node: id(n), port });
+            Act::CloseAsked(lane, right) => {
+                let port = port_of(self, lane, right);
+                self.handle(Input::CloseAsked { node: lane.node, port });
             }
-            Act::PortTaken(n, right) => {
-                let port = port_of(self, n, right);
-                self.handle(Input::PortTaken { node: id(n), port });
+            Act::PortTaken(lane, right) => {
+                let port = port_of(self, lane, right);
+                self.handle(Input::PortTaken { node: lane.node, port });
             }
-            Act::InterfaceGone(n) => self.handle(Input::InterfaceGone { node: id(n) }),
+            Act::InterfaceGone(lane) => self.handle(Input::InterfaceGone { lane }),
             Act::Revoked(n) => {
                 self.revoked.insert(n);
                 self.handle(Input::Revoked { node: id(n) });
@@ -200,7 +203,7 @@ impl Model {
                 self.most.served = self.most.served.max(served);
                 self.handle(Input::Parameters { counts, refresh: secs(refresh) });
             }
-            Act::Adopt(n, dialled, port) => self.adopt(n, dialled, port),
+            Act::Adopt(lane, dialled, port) => self.adopt(lane, dialled, port),
             Act::Shutdown => {
                 self.stopped = Stopped::Yes;
                 self.handle(Input::Shutdown);
@@ -219,24 +222,24 @@ impl Model {
         self.handle(Input::Dialled { node: id(n), port, outcome });
     }
 
-    fn request(&mut self, n: u64) {
+    fn request(&mut self, lane: Lane) {
         self.requests += 1;
         let request = RequestId(self.requests);
         self.unanswered = Some(request);
-        self.handle(Input::Request { id: request, node: id(n) });
+        self.handle(Input::Request { id: request, lane });
         assert_eq!(self.unanswered, None, "a request was not answered");
     }
 
-    /// Interfaces are found at the start, at most one for each node and port.
-    fn adopt(&mut self, n: u64, dialled: bool, port: u16) {
+    /// Interfaces are found at the start, at most one for each lane and port.
+    fn adopt(&mut self, lane: Lane, dialled: bool, port: u16) {
         let port = 200 + port;
-        if self.open.contains_key(&n) || self.open.values().any(|(_, used)| *used == port) {
+        if self.open.contains_key(&lane) || self.open.values().any(|(_, used)| *used == port) {
             return;
         }
         let role = if dialled { Role::Dialled } else { Role::Served };
-        self.open.insert(n, (role, port));
+        self.open.insert(lane, (role, port));
         self.adopted += 1;
-        self.handle(Input::Adopt { tunnels: &[Adopted { node: id(n), role, port }] });
+        self.handle(Input::Adopt { tunnels: &[Adopted { lane, role, port }] });
     }
 
     fn handle(&mut self, input: Input<'_>) {
@@ -249,8 +252,8 @@ impl Model {
 
     fn judge(&mut self, output: Output) {
         match output {
-            Output::Dial { node, port, addresses } => {
-                let n = u64::from_be_bytes(node.octets());
+            Output::Dial { lane, port, addresses } => {
+                let n = u64::from_be_bytes(lane.node.octets());
                 assert!(n != SMALL && !self.revoked.contains(&n), "dialled {n}");
                 assert!(addresses.len() <= MAX_ADDRESSES);
                 assert!(self.stopped == Stopped::No);
@@ -259,16 +262,15 @@ impl Model {
             Output::Answer { id, verdict: _ } => {
                 assert_eq!(self.unanswered.take(), Some(id), "answered twice or unasked");
             }
-            Output::Open { node, role, port } => {
-                let n = u64::from_be_bytes(node.octets());
+            Output::Open { lane, role, port } => {
+                let n = u64::from_be_bytes(lane.node.octets());
                 assert!(n != SMALL && !self.revoked.contains(&n), "opened {n}");
                 assert!(self.open.values().all(|(_, used)| *used != port), "{port} used twice");
-                let before = self.open.insert(n, (role, port));
-                assert_eq!(before, None, "{n} opened twice");
+                let before = self.open.insert(lane, (role, port));
+                assert_eq!(before, None, "{lane} opened twice");
             }
-            Output::Close { node, port, .. } => {
-                let n = u64::from_be_bytes(node.octets());
-                let open = self.open.remove(&n).expect("only what is open is closed");
+            Output::Close { lane, port, .. } => {
+                let open = self.open.remove(&lane).expect("only what is open is closed");
                 assert_eq!(open.1, port);
             }
             Output::Remember(records) => assert!(records.len() <= 10),
@@ -284,13 +286,14 @@ impl Model {
         let deadline = self.core.next_deadline();
         assert!(deadline.is_none_or(|at| at > self.now), "{deadline:?} at {:?}", self.now);
         assert_eq!(deadline.is_none(), self.stopped == Stopped::Yes, "a deadline or the end");
-        let tunnels: BTreeMap<_, _> = self
-            .core
-            .tunnels()
-            .map(|t| (u64::from_be_bytes(t.node.octets()), (t.role, t.port)))
-            .collect();
+        let tunnels: BTreeMap<_, _> =
+            self.core.tunnels().map(|tunnel| (tunnel.lane, (tunnel.role, tunnel.port))).collect();
         assert_eq!(tunnels, self.open, "the view and the outputs differ");
-        let count = |role| self.open.values().filter(|(r, _)| *r == role).count();
+        let roles: BTreeSet<_> =
+            self.open.iter().map(|(lane, (role, _))| (lane.node, *role)).collect();
+        let nodes: BTreeSet<_> = roles.iter().map(|(node, _)| *node).collect();
+        assert_eq!(roles.len(), nodes.len(), "lanes of one node, of both roles: {:?}", self.open);
+        let count = |role| roles.iter().filter(|(_, r)| *r == role).count();
         assert!(count(Role::Dialled) <= self.most.dialled + 1 + self.adopted);
         assert!(count(Role::Served) <= self.most.served + self.adopted);
         assert!(self.core.dials().count() <= MAX_DIALS);

@@ -78,7 +78,7 @@ fn a_replacement_whose_victim_died_takes_its_place() {
     bench.pass(secs(300));
     uses(&mut bench, &[(1, 9), (2, 9), (3, 0)]);
     let new = bench.dialled()[0];
-    bench.handle(Input::InterfaceGone { node: id(3) });
+    bench.handle(Input::InterfaceGone { lane: first(3) });
     assert_eq!(bench.dialled(), NOBODY, "the replacement on its way holds the place");
     bench.accept(new);
     bench.up(new);

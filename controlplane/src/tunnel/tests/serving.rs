@@ -51,7 +51,7 @@ fn refusals_say_why() {
 fn an_accepted_request_is_answered_before_it_is_opened() {
     let mut bench = Bench::new(0);
     let Verdict::Accept { port } = bench.request(4) else { panic!("{:?}", bench.said) };
-    let open = Output::Open { node: id(4), role: Role::Served, port };
+    let open = Output::Open { lane: first(4), role: Role::Served, port };
     let at = |wanted: &dyn Fn(&Output) -> bool| bench.said.iter().position(wanted).unwrap();
     assert!(at(&|o| matches!(o, Output::Answer { .. })) < at(&|o| *o == open));
 }

@@ -211,7 +211,7 @@ impl Network {
                 let slot = (from, 0);
                 let node = self.nodes.get_mut(&to).unwrap();
                 node.negotiated.insert(slot, (exchange, from_port));
-                self.handle(to, Input::Request { id, node: super::id(from) });
+                self.handle(to, Input::Request { id, lane: first(from) });
                 self.nodes.get_mut(&to).unwrap().negotiated.remove(&slot);
             }
             Happening::Outcome { to, peer, port, outcome } => {
@@ -222,7 +222,7 @@ impl Network {
                 let end = self.nodes.get_mut(&at).unwrap().ends.get_mut(&peer);
                 if let Some(end) = end.filter(|end| end.exchange == exchange && end.neighbour) {
                     end.neighbour = false;
-                    let (node, medium) = (id(peer), Medium::Tunnel);
+                    let (node, medium) = (id(peer), TUNNEL);
                     self.handle(at, Input::NeighbourDown { node, medium });
                     self.routes_changed();
                 }
@@ -263,10 +263,14 @@ impl Network {
 
     fn act(&mut self, n: u64, output: Output) {
         match output {
-            Output::Dial { node, addresses, port } => self.dial(n, number(node), &addresses, port),
+            Output::Dial { lane, addresses, port } => {
+                self.dial(n, number(lane.node), &addresses, port)
+            }
             Output::Answer { id, verdict } => self.answer(n, id, verdict),
-            Output::Open { node, port, .. } => self.open(n, number(node), port),
-            Output::Close { node, port, notify, .. } => self.close(n, number(node), port, notify),
+            Output::Open { lane, port, .. } => self.open(n, number(lane.node), port),
+            Output::Close { lane, port, notify, .. } => {
+                self.close(n, number(lane.node), port, notify);
+            }
             Output::Decline { node, port, notify } => {
                 let made = self.nodes.get_mut(&n).unwrap().negotiated.remove(&(number(node), port));
                 if let (Notify::Peer, Some((_, peer_port))) = (notify, made) {
@@ -362,7 +366,7 @@ impl Network {
         for (n, peer) in [(a, b), (b, a)] {
             let end = self.nodes.get_mut(&n).unwrap().ends.get_mut(&peer).unwrap();
             if !std::mem::replace(&mut end.neighbour, true) {
-                self.handle(n, Input::NeighbourUp { node: id(peer), medium: Medium::Tunnel });
+                self.handle(n, Input::NeighbourUp { node: id(peer), medium: TUNNEL });
             }
         }
         self.routes_changed();

@@ -214,6 +214,16 @@ impl End {
         })
     }
 
+    /// Whether the one datagram that is sent comes back, however slow the machine is.
+    pub(crate) fn loses_nothing(&self, to: IpAddr) -> bool {
+        self.node.run(move || async move {
+            let socket = UdpSocket::bind("[::]:0").unwrap();
+            socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+            socket.send_to(&[7; 1000], (to, 7)).unwrap();
+            socket.recv(&mut [0; 1000]).is_ok()
+        })
+    }
+
     /// Sends until an echo comes: the first datagrams may wait for a handshake.
     pub(crate) fn reaches(&self, to: IpAddr) {
         let state = |end: &Self| {

@@ -15,6 +15,7 @@ use sixwire_proto::keys::{WgPrivateKey, WgPublicKey};
 use sixwire_proto::link::LinkId;
 use sixwire_proto::prefix::Prefix;
 use sixwire_proto::router_id::RouterId;
+use sixwire_proto::uplink::UplinkNumber;
 use tokio::sync::Mutex;
 
 use super::{Outcome, TIMES, under_load};
@@ -171,7 +172,7 @@ fn tunnel(machine: usize, number: usize) -> (IfName, Tunnel) {
     let peers: BTreeMap<WgPublicKey, Peer> = [(key(other, number).public(), peer)].into();
     let wireguard =
         WireGuard { private_key: Some(key(machine, number)), port, fwmark: Some(1), peers };
-    let mark = Mark { node: id(other), role: Role::Dialled };
+    let mark = Mark { node: id(other), role: Role::Dialled, uplink: UplinkNumber::FIRST };
     let tunnel = Tunnel { mark, link_local: id(machine).link_local(), mtu: 1420, wireguard };
     (IfName::tunnel(id(other), count), tunnel)
 }
