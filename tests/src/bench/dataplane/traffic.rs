@@ -206,7 +206,7 @@ const ROUND_TRIPS: &str = "500";
 const IPERF3_PORT: &str = ":1451";
 /// Programs that measure.
 const MEASURING: [&str; 2] = ["iperf3", "ping"];
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 #[cfg(test)]
 mod tests {
