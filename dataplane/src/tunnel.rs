@@ -217,13 +217,12 @@ impl Tunnels {
         if update.bring_up {
             let up = link::bring_up(netlink, link.id).await;
             // Only now does the kernel bind the port.
-            up.map_err(|error| match (error.errno(), update.wireguard.port) {
+            return up.map_err(|error| match (error.errno(), update.wireguard.port) {
                 (Some(nix::errno::Errno::EADDRINUSE), Some(port)) => {
                     Error::PortTaken { name: link.name.clone(), port }
                 }
                 _ => error,
-            })?;
-            address::wait_usable(netlink, link.id).await?;
+            });
         }
         Ok(())
     }

@@ -1,7 +1,6 @@
 //! Addresses of interfaces.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::time::Duration;
 
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope};
@@ -19,27 +18,22 @@ pub(crate) struct Address {
     pub(crate) address: IpAddr,
     /// Bears our mark: the route metric.
     pub(crate) is_ours: bool,
-    /// The kernel does not take packets to it yet.
-    is_tentative: bool,
 }
 
 impl Address {
     /// Reads an address message.
     pub(crate) fn from_message(message: &AddressMessage) -> Option<Self> {
         let link = LinkId(message.header.index);
-        let (mut local, mut address, mut is_ours, mut is_tentative) = (None, None, false, false);
+        let (mut local, mut address, mut is_ours) = (None, None, false);
         for attribute in &message.attributes {
             match attribute {
                 AddressAttribute::Local(ip) => local = Some(*ip),
                 AddressAttribute::Address(ip) => address = Some(*ip),
                 AddressAttribute::RoutePriority(metric) => is_ours = *metric == ADDRESS_METRIC,
-                AddressAttribute::Flags(flags) => {
-                    is_tentative = flags.contains(AddressFlags::Tentative);
-                }
                 _ => {}
             }
         }
-        Some(Self { link, address: local.or(address)?, is_ours, is_tentative })
+        Some(Self { link, address: local.or(address)?, is_ours })
     }
 
     /// The link-local IPv6 address it is.
@@ -73,19 +67,6 @@ pub(crate) async fn add_link_local(
     message.header.scope = AddressScope::Link;
     message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
     add(link, address.into(), request).await
-}
-
-/// Waits until the kernel takes packets to the link-local addresses of an interface that was brought up: it makes
-/// their routes some milliseconds later, and what comes meanwhile, the first word of a neighbour, is lost.
-pub(crate) async fn wait_usable(netlink: &Netlink, link: LinkId) -> Result<(), Error> {
-    for _ in 0..USABLE_LOOKS {
-        let all = addresses(netlink).await?;
-        if !all.iter().any(|one| one.link == link && one.is_tentative) {
-            break;
-        }
-        tokio::time::sleep(USABLE_LOOK).await;
-    }
-    Ok(())
 }
 
 /// Gives the address interface an address of the node, alone, with our mark, usable at once.
@@ -122,6 +103,3 @@ fn host_length(address: IpAddr) -> u8 {
 }
 
 const LINK_LOCAL_LENGTH: u8 = 64;
-/// Between two looks, of which there are at most as many: a neighbour repeats itself within seconds.
-const USABLE_LOOK: Duration = Duration::from_millis(2);
-const USABLE_LOOKS: usize = 250;
