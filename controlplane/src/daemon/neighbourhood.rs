@@ -12,6 +12,9 @@ use std::sync::{Arc, Mutex};
 
 use sixwire_dataplane::model::Shares;
 use sixwire_proto::link::LinkId;
+use sixwire_proto::metric::Cost;
+
+use super::mailbox::Mailbox;
 
 /// News for the kernel writer. Only the latest of each kind counts.
 #[derive(Debug, Default)]
@@ -39,6 +42,25 @@ pub(super) type Spreads = Arc<Mutex<BTreeMap<IpAddr, BTreeSet<LinkId>>>>;
 pub(super) struct Neighbourhood {
     tunnels: BTreeMap<Ipv6Addr, BTreeMap<LinkId, NonZeroU8>>,
     usable: BTreeSet<(LinkId, Ipv6Addr)>,
+}
+
+impl Mailbox<NeighbourNews> {
+    /// The cost of a neighbour was one thing and is another.
+    pub(super) fn cost(
+        &self,
+        neighbour: (LinkId, Ipv6Addr),
+        (before, now): (Option<Cost>, Option<Cost>),
+    ) {
+        let usable = |cost: Option<Cost>| match cost.is_some_and(Cost::is_finite) {
+            true => Usable::Yes,
+            false => Usable::No,
+        };
+        if usable(before) != usable(now) {
+            self.amend(|news| {
+                news.usable.insert(neighbour, usable(now));
+            });
+        }
+    }
 }
 
 impl Neighbourhood {

@@ -18,7 +18,6 @@ use super::babel_socket::{BabelSocket, Received};
 use super::echo::Echo;
 use super::mailbox::Mailbox;
 use super::monotonic::Monotonic;
-use super::neighbourhood::{NeighbourNews, Usable};
 use super::recorder::Recorder;
 use super::tally::{LINES_SUPPRESSED, LineBudget};
 use super::unopened::Unopened;
@@ -132,10 +131,9 @@ pub(super) struct Routing {
 
 /// Where the routing task hands things on.
 pub(super) struct Outlets {
-    /// To the kernel writer.
+    /// To the kernel writer: decisions, and which neighbours can be used.
     pub(super) routes: Mailbox<RouteUpdates>,
-    /// To the kernel writer as well, of neighbours.
-    pub(super) neighbours: Mailbox<NeighbourNews>,
+    pub(super) neighbours: Mailbox<super::neighbourhood::NeighbourNews>,
     /// To the rest of the daemon.
     pub(super) news: Mailbox<News>,
     /// Puts our sequence number on disk before it is announced.
@@ -388,10 +386,7 @@ impl Routing {
             Event::NeighbourUp { link, neighbour, cost }
             | Event::NeighbourCost { link, neighbour, cost } => {
                 let before = self.neighbours.insert((link, neighbour), cost);
-                let usable = if cost.is_finite() { Usable::Yes } else { Usable::No };
-                if before.is_some_and(Cost::is_finite) != cost.is_finite() {
-                    self.tell_usable((link, neighbour), usable);
-                }
+                self.outlets.neighbours.cost((link, neighbour), (before, Some(cost)));
                 self.watchers.neighbour((link, neighbour), (before, Some(cost)));
                 self.outlets.news.amend(|news| {
                     news.neighbours.insert((link, neighbour), Some(cost));
@@ -399,7 +394,7 @@ impl Routing {
             }
             Event::NeighbourDown { link, neighbour, .. } => {
                 let before = self.neighbours.remove(&(link, neighbour));
-                self.tell_usable((link, neighbour), Usable::No);
+                self.outlets.neighbours.cost((link, neighbour), (before, None));
                 self.watchers.neighbour((link, neighbour), (before, None));
                 self.outlets.news.amend(|news| {
                     news.neighbours.insert((link, neighbour), None);
@@ -410,12 +405,6 @@ impl Routing {
             | Event::Starved { .. }
             | Event::SeqnoAhead { .. } => {}
         }
-    }
-
-    fn tell_usable(&self, neighbour: (LinkId, Ipv6Addr), usable: Usable) {
-        self.outlets.neighbours.amend(|news| {
-            news.usable.insert(neighbour, usable);
-        });
     }
 
     fn route_changed(&mut self, route: RouteKey, target: Target, left: Option<RouterId>) {
