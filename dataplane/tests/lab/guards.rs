@@ -137,6 +137,7 @@ fn the_table_is_read_back_as_it_was_set_and_follows_tunnels() {
     a.reconcile(&data, &desired);
     assert!(!a.sh("nft list table ip6 sixwire").contains("sw-66666666"));
     assert_eq!(handle(), before, "the table is the same one");
+    a.settle(&data);
 
     // Another daemon on the same kernel takes it over as it is.
     let (next, _) = a.open();

@@ -148,11 +148,15 @@ impl Node {
     /// Removes everything and ends the helper.
     pub(crate) fn down(&self, dataplane: &Arc<Dataplane>) {
         self.reconcile(dataplane, &Desired::default());
+        self.settle(dataplane);
         let dataplane = Arc::clone(dataplane);
-        self.run(move || async move {
-            dataplane.settle().await;
-            dataplane.stop_helper().await.unwrap();
-        });
+        self.run(move || async move { dataplane.stop_helper().await.unwrap() });
+    }
+
+    /// Waits for what is removed in the background.
+    pub(crate) fn settle(&self, dataplane: &Arc<Dataplane>) {
+        let dataplane = Arc::clone(dataplane);
+        self.run(move || async move { dataplane.settle().await });
     }
 
     /// The first event that `pick` takes; those before it are dropped.

@@ -11,6 +11,7 @@ use crate::node::Node;
 fn an_interface_of_somebody_else_is_left_alone_and_named() {
     let [a, b] = [21, 22].map(Node::start);
     let (data, _) = a.open();
+    a.settle(&data);
     let (name, tunnel) = a.tunnel_to(&b, Role::Dialled);
     a.sh(&format!("ip link add {name} type veth peer name other"));
     let before = a.sh("ip -o link");

@@ -11,7 +11,7 @@ use crate::lab::Node;
 use crate::network::Network;
 use crate::ping::Pinger;
 
-/// A daemon that is stopped for two seconds still forwards: no ping is lost, and the tunnel's counters grow.
+/// A daemon that is stopped for two seconds still forwards: no ping is lost, and the tunnel's counter grows.
 ///
 /// # Errors
 /// What did not happen.
@@ -28,9 +28,9 @@ pub fn stopped_daemon_keeps_forwarding(network: &mut Network) -> Result<()> {
     network.node(link.from)?.daemon()?.signal(Signal::SIGCONT)?;
     let record = pinger.stop().remove(0);
     ensure_no_loss(&record)?;
-    let (received, sent) =
-        (after.rx_packets - before.rx_packets, after.tx_packets - before.tx_packets);
-    ensure!(received >= 50 && sent >= 50, "{sent} packets out, {received} in, in two seconds");
+    // The answers take the way that the others choose, whose daemons run.
+    let sent = after.tx_packets - before.tx_packets;
+    ensure!(sent >= 50, "{sent} packets out in two seconds");
     Ok(())
 }
 

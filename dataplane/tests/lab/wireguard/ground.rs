@@ -104,8 +104,7 @@ impl End {
     }
 
     pub(crate) fn settle(&self) {
-        let data = Arc::clone(&self.data);
-        self.node.run(move || async move { data.settle().await });
+        self.node.settle(&self.data);
     }
 
     /// From now on no tunnel of its carries another, or itself.

@@ -125,8 +125,8 @@ fn a_default_route_through_the_tunnel_leaves_its_own_datagrams_out() {
 }
 
 /// Sends a's datagrams into their own tunnel, and sees what becomes of ten packets.
-fn goes_round(ground: &mut Routed) {
-    for outer in FAMILIES {
+fn goes_round(ground: &mut Routed, families: &[Family]) {
+    for outer in families.iter().copied() {
         ground.rules(Rules::Marked);
         ground.a.change_peer(|peer| peer.endpoint = Some(ground.b.endpoint(outer)));
         ground.a.reaches_both(&ground.b);
@@ -145,12 +145,16 @@ fn goes_round(ground: &mut Routed) {
 #[test]
 fn a_tunnel_whose_datagrams_go_into_itself_does_not_run_away_and_heals() {
     let mut ground = Routed::start([113, 114]);
-    if !is_kernel() {
-        goes_round(&mut ground);
+    if is_kernel() {
+        // It has nothing of its own against it: with Linux 6.1 they became 47 MB in two seconds. The guards
+        // are of IPv6, as what is inside is.
+        ground.a.guard();
+        goes_round(&mut ground, &[Family::V6]);
+    } else {
+        goes_round(&mut ground, &FAMILIES);
+        ground.a.guard();
+        goes_round(&mut ground, &FAMILIES);
     }
-    // The kernel's WireGuard has nothing of its own against it: with Linux 6.1 they became 47 MB in two seconds.
-    ground.a.guard();
-    goes_round(&mut ground);
     ground.end();
 }
 
