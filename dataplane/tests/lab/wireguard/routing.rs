@@ -1,6 +1,6 @@
 //! Tunnels that take everything, and what keeps their own datagrams out of them.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU8;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use sixwire_proto::prefix::Prefix;
 use sixwire_proto::router_id::RouterId;
 
 use super::ground::{
-    End, FAMILIES, Family, host_address, inner, is_kernel, length, on_wire, pause, two, wire,
+    End, FAMILIES, Family, host_address, inner, is_kernel, length, on_wire, pause, two, until, wire,
 };
 use crate::node::{Node, PORT};
 
@@ -78,6 +78,23 @@ impl Routed {
         assert_eq!(self.a.node.planned(&self.a.data, &self.a.desired), []);
     }
 
+    /// Leads the tunnel over a family, for good. What is under way over the other one may lead it back there.
+    fn meet(&mut self, outer: Family) {
+        let there = self.b.endpoint(outer);
+        let tunnels = self.a.desired.tunnels.values_mut();
+        for peer in tunnels.flat_map(|tunnel| tunnel.wireguard.peers.values_mut()) {
+            peer.endpoint = Some(there);
+        }
+        until("both ends over one family", || {
+            self.a.change_peer(|peer| peer.endpoint = Some(there));
+            self.a.reaches_both(&self.b);
+            let seen = [self.a.seen(&self.b).endpoint, self.b.seen(&self.a).endpoint];
+            let over_it =
+                |end: &Option<SocketAddr>| end.is_some_and(|end| end.is_ipv4() == there.is_ipv4());
+            seen.iter().all(over_it).then_some(())
+        });
+    }
+
     fn end(self) {
         self.a.down();
         self.b.down();
@@ -128,8 +145,7 @@ fn a_default_route_through_the_tunnel_leaves_its_own_datagrams_out() {
 fn goes_round(ground: &mut Routed, families: &[Family]) {
     for outer in families.iter().copied() {
         ground.rules(Rules::Marked);
-        ground.a.change_peer(|peer| peer.endpoint = Some(ground.b.endpoint(outer)));
-        ground.a.reaches_both(&ground.b);
+        ground.meet(outer);
         ground.rules(Rules::None);
         let before = given(&ground.a);
         assert!(!ground.a.hears(ground.b.inner(Family::V6), 1000, 10), "there is no way out");
@@ -137,6 +153,7 @@ fn goes_round(ground: &mut Routed, families: &[Family]) {
         let given = given(&ground.a) - before;
         println!("{outer:?}: ten datagrams of 1000 octets became {given} octets");
         assert!(given < 100_000, "{given} octets");
+        assert_eq!(ground.a.seen(&ground.b).endpoint, Some(ground.b.endpoint(outer)));
         ground.rules(Rules::Marked);
         ground.a.reaches_both(&ground.b);
     }
