@@ -19,7 +19,7 @@ use super::noise::Noise;
 use super::outbox::Outbox;
 use super::saved::Saved;
 use super::segment::{self, ROOM};
-use super::socket::{Received, Sockets};
+use super::socket::{Received, Sockets, UdpSocket};
 use super::tun::{Tun, is_detached};
 use super::uapi::{self, Greeting, Request, Update};
 use super::virtio;
@@ -32,6 +32,8 @@ pub(super) struct Device {
     drops: Arc<Drops>,
     mtu: usize,
     sockets: Option<Sockets>,
+    /// Those of the port before, and until when: what was on its way to it still comes in.
+    former: Option<(Sockets, Instant)>,
     fwmark: u32,
     noise: Noise,
     /// The kernel takes no datagrams for the moment: then we take no packets.
@@ -86,6 +88,7 @@ impl Device {
             drops: Arc::clone(&drops),
             mtu,
             sockets: None,
+            former: None,
             fwmark: 0,
             noise: Noise::new(drops),
             congested: false,
@@ -96,7 +99,8 @@ impl Device {
 
     /// Waits for something to do, and does it.
     pub(super) async fn turn(&mut self, asks: &mut mpsc::Receiver<Ask>) -> io::Result<()> {
-        let Self { tun, sockets, congested, tick, .. } = self;
+        let Self { tun, sockets, former, congested, tick, .. } = self;
+        let former = former.as_ref().map(|(sockets, _)| sockets);
         tokio::select! {
             Some(ask) = asks.recv() => self.answer(ask),
             _ = tick.tick() => {
@@ -109,6 +113,10 @@ impl Device {
                 }
             }
             outcome = readable(sockets.as_ref()) => {
+                outcome?;
+                return BUFFERS.with_borrow_mut(|buffers| self.receive(buffers));
+            }
+            outcome = readable(former) => {
                 outcome?;
                 return BUFFERS.with_borrow_mut(|buffers| self.receive(buffers));
             }
@@ -157,8 +165,10 @@ impl Device {
                 sockets.set_mark(fwmark).map_err(errno)?;
             }
         } else {
-            // The old ones serve until the new ones are there.
-            self.sockets = Some(Sockets::bind(wanted, fwmark).map_err(errno)?);
+            // The old ones serve until the new ones are there, and until the peers have heard of them.
+            let fresh = self.bind(wanted, fwmark).map_err(errno)?;
+            let former = self.sockets.replace(fresh);
+            self.former = former.map(|sockets| (sockets, Instant::now() + LINGERING));
             self.noise.speak_up();
         }
         if current != Some(wanted) || fwmark != self.fwmark {
@@ -178,9 +188,19 @@ impl Device {
         Ok(())
     }
 
+    /// Sockets on another port, which may be the one before.
+    fn bind(&mut self, port: u16, fwmark: u32) -> io::Result<Sockets> {
+        match self.former.take_if(|(sockets, _)| sockets.port() == port && port != 0) {
+            Some((sockets, _)) => sockets.set_mark(fwmark).map(|()| sockets),
+            None => Sockets::bind(port, fwmark),
+        }
+    }
+
     fn do_what_is_due(&mut self) {
+        let now = Instant::now();
+        self.former = self.former.take().filter(|(_, until)| now < *until);
         BUFFERS.with_borrow_mut(|Buffers { outbox, .. }| {
-            self.noise.tick(outbox, Instant::now());
+            self.noise.tick(outbox, now);
             self.flush(outbox);
         });
     }
@@ -234,9 +254,8 @@ impl Device {
         let now = Instant::now();
         for _ in 0..BATCH {
             let mut idle = true;
-            for number in 0..2 {
-                let socket = self.sockets.as_ref().and_then(|s| s.both().nth(number));
-                match socket.map(|socket| socket.receive(&mut buffers.datagrams)) {
+            for number in 0..4 {
+                match self.socket(number).map(|one| one.receive(&mut buffers.datagrams)) {
                     Some(Ok(received)) => {
                         idle = false;
                         self.open(&received, buffers, now)?;
@@ -256,6 +275,12 @@ impl Device {
         buffers.used = 0;
         self.flush(&mut buffers.outbox);
         Ok(())
+    }
+
+    /// The sockets in use, one after the other, then those of the port before.
+    fn socket(&self, number: usize) -> Option<&UdpSocket> {
+        let former = self.former.iter().map(|(sockets, _)| sockets);
+        self.sockets.iter().chain(former).flat_map(Sockets::both).nth(number)
     }
 
     fn open(&mut self, received: &Received, buffers: &mut Buffers, now: Instant) -> io::Result<()> {
@@ -357,6 +382,8 @@ async fn writable(sockets: Option<&Sockets>) -> io::Result<()> {
 
 /// The library counts in it: handshakes, keepalives.
 const TICK: Duration = Duration::from_millis(250);
+/// How long the port before is listened to: longer than it takes a peer to hear of the new one.
+const LINGERING: Duration = Duration::from_secs(1);
 /// Calls in a row for one direction; then the other, and other devices, have their turn.
 const BATCH: usize = 8;
 /// Octets: more than any packet, datagram or run of them, and what stands around it.

@@ -1,5 +1,6 @@
 //! What the embedded WireGuard promises beyond carrying packets; most of it holds for the kernel's, too.
 
+use std::collections::BTreeSet;
 use std::io::{IoSliceMut, Read as _, Write as _};
 use std::net::{SocketAddr, SocketAddrV6, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd as _;
@@ -9,10 +10,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt};
+use sixwire_dataplane::Choice;
 use sixwire_dataplane::model::{Change, Peer, TunnelUpdate};
 
 use crate::node::{Node, PORT, public};
 use crate::tunnels::{Pair, pair};
+use crate::wireguard::ground::{End, Family, joined, pause};
 
 /// Changes the peer of a's tunnel.
 fn change_peer(pair: &Pair, change: impl FnOnce(&mut Peer)) {
@@ -81,6 +84,55 @@ fn changes_of_a_living_peer_lose_no_packet() {
     assert_eq!(lost, 0, "of {answered}");
     assert!(answered > 0);
     pair.down();
+}
+
+/// Sends numbered datagrams until told to stop, without waiting for anything; how many.
+fn one_way(from: &End, to: SocketAddr) -> (Arc<AtomicBool>, std::thread::JoinHandle<u32>) {
+    let stop = Arc::new(AtomicBool::new(false));
+    let stopped = Arc::clone(&stop);
+    let thread = from.node.run(move || async move {
+        let socket = UdpSocket::bind("[::]:0").unwrap();
+        std::thread::spawn(move || {
+            let mut count = 0;
+            while !stopped.load(Ordering::Relaxed) {
+                socket.send_to(&u32::to_be_bytes(count), to).unwrap();
+                count += 1;
+                pause(Duration::from_micros(200));
+            }
+            count
+        })
+    });
+    (stop, thread)
+}
+
+/// Of the embedded one alone: the kernel's closes its port at once, and what is on its way there is lost.
+#[test]
+fn what_is_on_its_way_to_a_port_that_changes_arrives() {
+    let [mut a, b] = joined([69, 70].map(|octet| End::on(Node::start(octet), Choice::Embedded)));
+    a.change_peer(|peer| peer.keepalive = Some(1));
+    b.reaches_both(&a);
+    let to = SocketAddr::from((a.inner(Family::V6), 9));
+    let socket = a.node.run(move || async move { UdpSocket::bind(to).unwrap() });
+    setsockopt(&socket, sockopt::RcvBufForce, &(8 << 20)).unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    let (stop, sender) = one_way(&b, to);
+    for round in 0..20 {
+        // Back to the one before, too, which is listened to for a while.
+        let port = PORT + 100 * [0, 1, 2, 1][round % 4];
+        a.update(|update| update.wireguard.port = Some(port));
+        pause(Duration::from_millis(20));
+    }
+    stop.store(true, Ordering::Relaxed);
+    let sent = sender.join().unwrap();
+    let (mut numbers, mut octets) = (BTreeSet::new(), [0; 4]);
+    while socket.recv(&mut octets).is_ok() {
+        numbers.insert(u32::from_be_bytes(octets));
+    }
+    assert!(sent > 100);
+    assert_eq!(sent as usize - numbers.len(), 0, "of {sent} lost");
+    a.clear();
+    a.down();
+    b.down();
 }
 
 #[test]
