@@ -94,6 +94,8 @@ fn keys() -> Vec<(&'static str, MacKey)> {
         ("bird-mac", key(blake, b"0123456789abcdef")),
         ("bird-hmac", key(hmac, b"0123456789abcdef0123456789abcdef")),
         ("bird-hmac", key(blake, b"fedcba9876543210")),
+        ("babeld-all", key(blake, &counted[..16])),
+        ("bird-all", key(blake, b"0123456789abcdef")),
     ]
 }
 
@@ -101,8 +103,8 @@ fn keys() -> Vec<(&'static str, MacKey)> {
 fn captured_macs_are_those_of_their_keys_and_of_no_other() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus");
     for (name, key) in keys() {
-        let foreign: Vec<MacKey> =
-            keys().into_iter().filter(|(other, _)| *other != name).map(|(_, key)| key).collect();
+        let others = keys().into_iter().filter(|(other, one)| *other != name && *one != key);
+        let foreign: Vec<MacKey> = others.map(|(_, key)| key).collect();
         for Datagram { source, destination, bytes } in
             datagrams(&folder.join(name).with_extension("hex"))
         {
@@ -133,6 +135,30 @@ fn captured_packets_decode_to_the_text_beside_them() {
         let expected = fs::read_to_string(&beside).unwrap_or_default();
         assert_eq!(text, expected, "{}; SIXWIRE_BLESS=1 rewrites it", beside.display());
     }
+}
+
+#[test]
+fn captures_of_newer_daemons_have_what_is_new() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus");
+    let capture = |name: &str| datagrams(&folder.join(name).with_extension("hex"));
+    let read_all = |Datagram { source, bytes, .. }: Datagram| -> Vec<Tlv> {
+        read(&bytes, source).unwrap().map(Result::unwrap).collect()
+    };
+    let tlvs = |name: &str| capture(name).into_iter().flat_map(read_all);
+    let is_echo = |tlv: &Tlv| matches!(tlv, Tlv::Ihu(ihu) if ihu.timestamps.is_some());
+    let crosses_families = |tlv: &Tlv| {
+        let Tlv::Update(update) = tlv else { return false };
+        let is_v4 = update.route.is_some_and(|route| !route.destination.is_v6());
+        is_v4 && update.next_hop.is_some_and(|hop| hop.is_ipv6())
+    };
+    for name in ["bird-rtt", "bird-all", "babeld-all"] {
+        assert!(tlvs(name).any(|tlv| is_echo(&tlv)), "{name}");
+    }
+    for name in ["bird-v4-via-v6", "bird-all", "babeld-all"] {
+        assert!(tlvs(name).any(|tlv| crosses_families(&tlv)), "{name}");
+    }
+    let largest = capture("babeld-probe-mtu").iter().map(|one| one.bytes.len()).max();
+    assert_eq!(largest, Some(1280 - 40 - 8), "padded to the MTU");
 }
 
 #[test]
