@@ -41,6 +41,7 @@ mod wireguard;
 pub use crate::dataplane::{Applied, Dataplane};
 pub use crate::error::Error;
 pub use crate::netlink::foreign::{ForeignChange, ForeignRoute, ForeignRoutes};
+pub use crate::netlink::fuzz as netlink_fuzz;
 pub use crate::netlink::interface::Interface;
 pub use crate::netlink::monitor::{Events, KernelEvent};
 pub use crate::options::{Backend, Choice, Options};

@@ -4,6 +4,7 @@ pub(crate) mod address;
 pub(crate) mod attribute;
 pub(crate) mod batch;
 pub(crate) mod foreign;
+pub mod fuzz;
 pub(crate) mod interface;
 pub(crate) mod link;
 pub(crate) mod monitor;

@@ -60,7 +60,7 @@ struct Known {
 }
 
 /// A next hop: interface, and gateway as text.
-type Hop = (u32, String);
+pub(super) type Hop = (u32, String);
 
 /// Whether everything must be read anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -205,7 +205,7 @@ impl ForeignRoutes {
 }
 
 /// A route that packets of others could take, and its place.
-fn route(message: &RouteMessage) -> Option<(ForeignRoute, Place)> {
+pub(super) fn route(message: &RouteMessage) -> Option<(ForeignRoute, Place)> {
     let usable = matches!(
         message.header.kind,
         RouteType::Unicast | RouteType::BlackHole | RouteType::Unreachable | RouteType::Prohibit
@@ -219,7 +219,7 @@ fn route(message: &RouteMessage) -> Option<(ForeignRoute, Place)> {
     key.prefix.is_routable().then_some((route, (table, metric)))
 }
 
-fn hops(message: &RouteMessage) -> BTreeSet<Hop> {
+pub(super) fn hops(message: &RouteMessage) -> BTreeSet<Hop> {
     let mut hops = BTreeSet::new();
     let (mut interface, mut gateway) = (None, String::new());
     for attribute in &message.attributes {

@@ -52,7 +52,7 @@ pub(crate) enum Write {
 
 /// The body of a request about an object.
 #[derive(Clone, Copy, Debug)]
-enum Message<'a> {
+pub(super) enum Message<'a> {
     New { protocol: u8, id: ObjectId, meaning: &'a Meaning },
     Of { id: ObjectId },
     All,
@@ -98,7 +98,7 @@ impl Listing {
     }
 }
 
-fn object(body: &[u8], protocol: u8) -> Option<(ObjectId, Meaning)> {
+pub(super) fn object(body: &[u8], protocol: u8) -> Option<(ObjectId, Meaning)> {
     if *body.get(2)? != protocol {
         return None;
     }

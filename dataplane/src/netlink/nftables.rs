@@ -203,15 +203,16 @@ pub(crate) fn table_comment(socket: &mut BatchSocket, table: &str) -> io::Result
 /// The rules of a table, in order within each chain.
 pub(crate) fn rules(socket: &mut BatchSocket, table: &str) -> io::Result<Vec<ListedRule>> {
     let found = socket.dump(SUBSYSTEM << 8 | GETRULE, &body().text(1, table))?;
-    let rule = |body: &Vec<u8>| {
-        let body = content(body);
-        Some(ListedRule {
-            chain: attribute(body, 2).and_then(text)?.to_owned(),
-            comment: attribute(body, 7).and_then(read_comment).unwrap_or_default(),
-            packets: attribute(body, 4).and_then(packets),
-        })
-    };
-    Ok(found.iter().filter_map(rule).collect())
+    Ok(found.iter().filter_map(|body| rule(body)).collect())
+}
+
+pub(super) fn rule(body: &[u8]) -> Option<ListedRule> {
+    let body = content(body);
+    Some(ListedRule {
+        chain: attribute(body, 2).and_then(text)?.to_owned(),
+        comment: attribute(body, 7).and_then(read_comment).unwrap_or_default(),
+        packets: attribute(body, 4).and_then(packets),
+    })
 }
 
 /// The elements of a set.
@@ -221,8 +222,12 @@ pub(crate) fn elements(
 ) -> io::Result<Vec<Element>> {
     let request = body().text(1, table).text(2, set);
     let found = socket.dump(SUBSYSTEM << 8 | GETSETELEM, &request)?;
-    let list = |body| attribute(content(body), 3).unwrap_or_default();
-    Ok(found.iter().flat_map(|body| attributes(list(body))).filter_map(|e| element(e.1)).collect())
+    Ok(found.iter().flat_map(|body| elements_in(body)).collect())
+}
+
+pub(super) fn elements_in(body: &[u8]) -> impl Iterator<Item = Element> {
+    let list = attribute(content(body), 3).unwrap_or_default();
+    attributes(list).filter_map(|(_, one)| element(one))
 }
 
 /// Whether an event is about a table of the `ip6` family: kind and body of its message.
@@ -256,12 +261,12 @@ fn order_data(set: Set) -> Vec<u8> {
 }
 
 /// As `nft` writes a comment: kind 0, length, text, a zero.
-fn comment_data(comment: &str) -> Vec<u8> {
+pub(super) fn comment_data(comment: &str) -> Vec<u8> {
     let length = u8::try_from(comment.len() + 1).expect("comments are short");
     [&[0, length], comment.as_bytes(), &[0]].concat()
 }
 
-fn read_comment(data: &[u8]) -> Option<String> {
+pub(super) fn read_comment(data: &[u8]) -> Option<String> {
     let [0, length] = *data.first_chunk()? else { return None };
     text(data.get(2..2 + usize::from(length))?).map(str::to_owned)
 }
@@ -273,7 +278,7 @@ fn packets(expressions: &[u8]) -> Option<u64> {
     attribute(attribute(counter, 2)?, 2)?.try_into().ok().map(u64::from_be_bytes)
 }
 
-fn element_body(element: &Element) -> Attributes {
+pub(super) fn element_body(element: &Element) -> Attributes {
     let body = Attributes::default().nest(1, data(&element.key));
     match &element.rest {
         Rest::Nothing => body,
@@ -283,7 +288,7 @@ fn element_body(element: &Element) -> Attributes {
     }
 }
 
-fn element(body: &[u8]) -> Option<Element> {
+pub(super) fn element(body: &[u8]) -> Option<Element> {
     let value = |kind| attribute(attribute(body, kind)?, DATA_VALUE).map(<[u8]>::to_vec);
     let flags = attribute(body, 3).and_then(number).unwrap_or(0);
     let verdict = attribute(body, 2).and_then(|data| attribute(data, DATA_OF_VERDICT));

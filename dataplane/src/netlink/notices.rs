@@ -90,7 +90,11 @@ async fn hear(
     }
 }
 
-fn routing_event(notice: &Notice<'_>, protocol: u8, ours: &[u32]) -> Option<KernelEvent> {
+pub(super) fn routing_event(
+    notice: &Notice<'_>,
+    protocol: u8,
+    ours: &[u32],
+) -> Option<KernelEvent> {
     if ours.contains(&notice.port) {
         return None;
     }

@@ -15,6 +15,10 @@ use super::documents;
 pub fn corpus(target: &str) -> Vec<Vec<u8>> {
     match target {
         "packet" => packets(),
+        "mac" => signed(),
+        "rules" => texts(&RULES),
+        "config" => texts(&CONFIGURATIONS),
+        "netlink" => datagrams(),
         "engine" | "session" => sequences(),
         "wireguard" => configurations(),
         "offload" => giants(),
@@ -42,6 +46,15 @@ fn packets() -> Vec<Vec<u8>> {
     }
     packets.sort();
     packets
+}
+
+/// The same, behind four octets that choose keys and damage.
+fn signed() -> Vec<Vec<u8>> {
+    let choose = |(number, packet): (u8, Vec<u8>)| {
+        let head = [number, number.wrapping_mul(7), number.wrapping_mul(31), number];
+        [&head[..], &packet].concat()
+    };
+    (0..=u8::MAX).zip(packets()).map(choose).collect()
 }
 
 /// A folder of the repository.
@@ -125,6 +138,51 @@ fn streams() -> Vec<Vec<u8>> {
     ]
 }
 
+/// A message of the kernel: kind, header of its family, attributes.
+fn message(kind: u16, header: &[u8], attributes: &[(u16, &[u8])]) -> Vec<u8> {
+    let mut body = header.to_vec();
+    for (kind, value) in attributes {
+        let length = u16::try_from(4 + value.len()).expect("a short one");
+        body.extend([length.to_ne_bytes(), kind.to_ne_bytes()].concat());
+        body.extend_from_slice(value);
+        body.resize(body.len().next_multiple_of(4), 0);
+    }
+    let length = u32::try_from(16 + body.len()).expect("a short one").to_ne_bytes();
+    let kind = kind.to_ne_bytes();
+    [&length[..], &kind, &[0, 0, 1, 0, 0, 0, 0, 0, 0, 0], &body].concat()
+}
+
+/// What the kernel says of routes, addresses, interfaces, next-hop objects, rules, and nftables.
+fn datagrams() -> Vec<Vec<u8>> {
+    let (address, index) = ([0xfd; 16], 7_u32.to_ne_bytes());
+    let attribute = |kind, value: &[u8]| message(0, &[], &[(kind, value)])[16..].to_vec();
+    // nftables counts in network order; an element has its key in an attribute of attributes.
+    let element = attribute(1, &attribute(1, &attribute(1, &address)));
+    let counter = [attribute(1, b"counter\0"), attribute(2, &attribute(2, &[0; 8]))].concat();
+    let comment = [&[0, 4][..], b"out\0"].concat();
+    let route = [10, 128, 0, 0, 254, 42, 0, 1, 0, 0, 0, 0];
+    let group = [7, 0, 0, 0, 1, 0, 0, 0];
+    vec![
+        message(24, &route, &[(1, &address), (5, &address), (4, &index), (6, &[0, 4, 0, 0])]),
+        message(24, &route, &[(1, &address), (30, &index)]),
+        message(25, &[2, 8, 0, 0, 254, 4, 0, 1, 0, 0, 0, 0], &[(1, &[10, 0, 0, 0]), (4, &index)]),
+        message(20, &[10, 64, 0, 0, 7, 0, 0, 0], &[(1, &address), (9, &[0, 4, 0, 0])]),
+        message(16, &[0; 16], &[(3, b"sw-1\0"), (4, &1420_u32.to_ne_bytes()), (20, b"sixwire\0")]),
+        message(104, &[10, 0, 42, 0, 0, 0, 0, 0], &[(1, &index), (5, &index), (6, &address)]),
+        message(104, &[0, 0, 42, 0, 0, 0, 0, 0], &[(1, &index), (2, &group)]),
+        message(105, &[10, 0, 42, 0, 0, 0, 0, 0], &[(1, &index)]),
+        message(33, &[10, 0, 0, 0, 254, 0, 0, 1, 0, 0, 0, 0], &[(21, &[42]), (6, &index)]),
+        message(80, &[10, 0, 0, 0], &[(1, &index), (2, &[0; 4])]),
+        message(2561, &[10, 0, 0, 0], &[(1, b"sixwire\0"), (6, &comment)]),
+        message(
+            2566,
+            &[10, 0, 0, 0],
+            &[(1, b"sixwire\0"), (2, b"in\0"), (4, &attribute(1, &counter)), (7, &comment)],
+        ),
+        message(2572, &[10, 0, 0, 0], &[(1, b"sixwire\0"), (2, b"set\0"), (3, &element)]),
+    ]
+}
+
 /// Random steps: any octets are a sequence.
 fn sequences() -> Vec<Vec<u8>> {
     let mut seed = Seed::new(1);
@@ -146,5 +204,29 @@ fn recordings() -> Vec<Vec<u8>> {
     texts.into_iter().map(String::into_bytes).collect()
 }
 
+const RULES: [&str; 10] = [
+    "direction=in,prefix=fd00::/8,length=48-64,interface=eth0,action=deny",
+    "direction=out,source=none,router_id=02:00:00:00:00:00:00:01,metric=+96",
+    "direction=install,neighbour=fe80::1,action=allow",
+    "table=254,protocol=static,prefix=fd00::/8,longest=64,source=none,metric=0",
+    "wg0=quality=2/3,rtt-min=10ms,rtt-max=120ms,rtt-penalty=150",
+    "eth0=96,quality=etx",
+    "::/0 from fd00::/48",
+    "fibre=100*3",
+    "51820-51920",
+    "[2001:db8::1]:6326",
+];
+const CONFIGURATIONS: [&str; 3] = [
+    "wireguard = \"auto\"\ntable = 1000\naddress_interface = \"lo\"\nstate_dir = \"/a\"\n\
+     [signalling]\nport = 6326\nlisten = [\"::\"]\naddresses = [\"192.0.2.1\"]\n\
+     [tunnels]\nports = \"51820-51920\"\ndialled = 3\n[[uplink]]\nname = \"a\"\ntable = 100\n\
+     weight = 3\n[babel]\nhello_interval = \"2s\"\n[log]\nlevel = \"info\"\n",
+    "announce = [\"fd00:1::/64\"]\ntable = 1000\nprofile = \"fast\"\nhello_interval = \"2s\"\n\
+     [[interface]]\nname = \"eth0\"\nkeys = [\"k\"]\n[[interface]]\nname = \"eth1\"\ncost = 200\n\
+     [[key]]\nid = \"k\"\nalgorithm = \"blake2s128\"\n\
+     value = \"000102030405060708090a0b0c0d0e0f\"\n[[redistribute]]\nprotocol = \"static\"\n\
+     prefix = \"fd00::/8\"\n[[filter]]\ndirection = \"out\"\ninterface = \"eth1\"\nmetric = \"+96\"\n",
+    "hello_interval = 1\n\u{e4} = \"\n[[interface]]\nname = 7\n",
+];
 const JOIN: &str = "sixwire://192.0.2.1:8443/#ZGr9hZMh9K5v3F95zPXk2oO34wgdlkwS4m4NNyXeQoU.\
                     MHKRs4-TovoF-qIBaFJA-w.8n3cpb8khtQcDYCGvyqr45A9xiJGkWlQ62tqgP4ZhyA";

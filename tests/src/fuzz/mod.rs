@@ -7,10 +7,13 @@ mod corpus;
 mod decoders;
 mod documents;
 mod engine;
+mod mac;
 mod model;
 mod mutation;
+mod signers;
+mod texts;
 
-use sixwire_dataplane::fuzz as wireguard;
+use sixwire_dataplane::{fuzz as wireguard, netlink_fuzz as netlink};
 
 pub use corpus::corpus;
 pub use mutation::Mutator;
@@ -19,14 +22,18 @@ pub use mutation::Mutator;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 16] = [
     ("packet", decoders::packet),
+    ("mac", mac::packet),
     ("certificate", decoders::certificate),
     ("state", decoders::state),
     ("join", decoders::join),
     ("peer", decoders::peer),
     ("registry", decoders::registry),
     ("recording", decoders::recording),
+    ("rules", texts::rules),
+    ("config", texts::config),
+    ("netlink", netlink::datagram),
     ("wireguard", wireguard::configuration),
     ("offload", wireguard::offload),
     ("coalesce", wireguard::coalesce),

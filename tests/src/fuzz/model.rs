@@ -1,7 +1,7 @@
 //! A dull model of one engine: what was announced to it, what it announced, and what must follow.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use sixwire_controlplane::babel::{
@@ -28,6 +28,14 @@ pub(super) struct Model {
     swings: Swings,
 }
 
+/// Whether a packet is known to be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Heard {
+    Surely,
+    /// On a link with keys, its sender may not be believed yet.
+    Perhaps,
+}
+
 impl Model {
     pub(super) fn new(own: RouterId, limits: Limits) -> Self {
         Self {
@@ -42,11 +50,13 @@ impl Model {
     }
 
     /// A packet goes in, valid or not.
-    pub(super) fn packet(&mut self, link: LinkId, source: Ipv6Addr, octets: &[u8]) {
+    pub(super) fn packet(&mut self, link: LinkId, source: Ipv6Addr, octets: &[u8], heard: Heard) {
         let Ok(reader) = read(octets, source) else { return };
         for tlv in reader.filter_map(Result::ok) {
             let Tlv::Update(update) = tlv else { continue };
             match update.route {
+                // What was announced before may hold still.
+                _ if heard == Heard::Perhaps && !update.metric.is_finite() => {}
                 None => self.announced.retain(|(l, s, _), _| (*l, *s) != (link, source)),
                 Some(key) if !update.metric.is_finite() => {
                     self.announced.remove(&(link, source, key));
@@ -220,11 +230,6 @@ impl Swings {
 /// RFC 8966 §3.5.1.
 fn better(one: (Seqno, Metric), other: (Seqno, Metric)) -> bool {
     one.0.is_newer_than(other.0) || (one.0 == other.0 && one.1 < other.1)
-}
-
-/// Next hops of IPv6 routes are the senders' addresses here.
-pub(super) fn next_hop(address: Ipv6Addr) -> Option<IpAddr> {
-    Some(IpAddr::V6(address))
 }
 
 /// Less than the three minutes that a source is kept (RFC 8966 appendix B).

@@ -1,4 +1,7 @@
-//! The routing engine alone.
+//! The routing engine, and what reads configurations, without the drivers.
+
+#![expect(dead_code, reason = "the drivers use it")]
 
 #[path = "../../../../controlplane/src/babel/mod.rs"]
 pub mod babel;
+pub mod daemon;
