@@ -10,8 +10,8 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// Names of all functions in the sources.
-fn functions() -> BTreeSet<String> {
+/// Names of all tests in the sources.
+fn tests() -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for place in ["proto", "dataplane", "controlplane", "registry", "tests"] {
         collect(&root().join(place), &mut names);
@@ -25,15 +25,38 @@ fn collect(place: &Path, names: &mut BTreeSet<String>) {
         if path.is_dir() && !path.ends_with("target") {
             collect(&path, names);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
-            let text = fs::read_to_string(&path).unwrap();
-            let heads = text.lines().filter_map(|line| line.trim_start().strip_prefix("fn "));
-            names.extend(heads.filter_map(|head| Some(head.split_once('(')?.0.to_owned())));
+            names.extend(tests_in(&fs::read_to_string(&path).unwrap()));
         }
     }
 }
 
+/// The functions with an attribute `test`, whatever its path, and all of a `proptest!` block.
+fn tests_in(text: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut is_test = false;
+    let mut block_end = None;
+    for line in text.lines() {
+        let code = line.trim_start();
+        let indent = &line[..line.len() - code.len()];
+        if code.starts_with("proptest! {") {
+            block_end = Some(format!("{indent}}}"));
+        } else if block_end.as_deref() == Some(line) {
+            block_end = None;
+        } else if let Some(attribute) = code.strip_prefix("#[") {
+            let path = attribute.split(['(', ']', ' ']).next().unwrap();
+            is_test |= path.rsplit("::").next() == Some("test");
+        } else if let Some(head) = code.trim_start_matches("async ").strip_prefix("fn ") {
+            let name = head.split(['(', '<']).next().unwrap();
+            let counts = is_test || block_end.is_some();
+            names.extend(counts.then(|| name.to_owned()));
+            is_test = false;
+        }
+    }
+    names
+}
+
 /// What is wrong with a table.
-fn faults(text: &str, functions: &BTreeSet<String>) -> Vec<String> {
+fn faults(text: &str, tests: &BTreeSet<String>) -> Vec<String> {
     let mut faults = Vec::new();
     let mut rows: BTreeMap<&str, usize> = BTreeMap::new();
     for line in text.lines().filter(|line| line.starts_with("| ")).skip(1) {
@@ -47,7 +70,7 @@ fn faults(text: &str, functions: &BTreeSet<String>) -> Vec<String> {
             continue;
         }
         let names: Vec<&str> = shown.split('`').skip(1).step_by(2).collect();
-        let missing = names.iter().filter(|name| !functions.contains(**name));
+        let missing = names.iter().filter(|name| !tests.contains(**name));
         faults.extend(missing.map(|name| format!("§{section}: there is no test {name}")));
         if names.is_empty() {
             faults.push(format!("no test: {line}"));
@@ -66,11 +89,11 @@ fn faults(text: &str, functions: &BTreeSet<String>) -> Vec<String> {
 
 #[test]
 fn every_requirement_has_its_test() {
-    let functions = functions();
+    let tests = tests();
     let mut tables = 0;
     for entry in fs::read_dir(root().join("tests/conformance")).unwrap() {
         let path = entry.unwrap().path();
-        let found = faults(&fs::read_to_string(&path).unwrap(), &functions);
+        let found = faults(&fs::read_to_string(&path).unwrap(), &tests);
         assert!(found.is_empty(), "{}:\n{}", path.display(), found.join("\n"));
         tables += 1;
     }
@@ -79,9 +102,9 @@ fn every_requirement_has_its_test() {
 
 #[test]
 fn a_fault_is_found() {
-    let functions = BTreeSet::from(["a_test".to_owned()]);
+    let tests = BTreeSet::from(["a_test".to_owned()]);
     let head = "Keywords: 1 2\n\n| section | requirement | shown by |\n|---|---|---|\n";
-    let table = |rows: &str| faults(&format!("{head}{rows}"), &functions);
+    let table = |rows: &str| faults(&format!("{head}{rows}"), &tests);
     assert_eq!(table("| 1 | a | `a_test` |\n| 1 | b | not applicable: so |\n"), [""; 0]);
     assert_eq!(table("| 1 | a | `a_test` |\n"), ["§1: 1 rows for 2 keywords"]);
     assert_eq!(
@@ -89,6 +112,14 @@ fn a_fault_is_found() {
         ["§1: there is no test other"]
     );
     assert_eq!(table("| 1 | a | - |\n| 1 | b | `a_test` |\n"), ["no test: | 1 | a | - |"]);
+}
+
+#[test]
+fn helpers_are_no_tests() {
+    let text = "#[cfg(test)]\nmod tests {\n    fn helper() {}\n    #[test]\n    #[ignore]\n    fn one() {}\n\
+                \x20   fn other() {}\n    #[tokio::test(flavor = \"current_thread\")]\n    async fn two() {}\n\
+                \x20   proptest! {\n        fn three(x in 0..1) {}\n    }\n    fn last<T>() {}\n}\n";
+    assert_eq!(tests_in(text), ["one", "two", "three"]);
 }
 
 /// What may stand in place of a test.
