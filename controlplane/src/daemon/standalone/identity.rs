@@ -20,6 +20,8 @@ pub(super) struct Identity {
     pub(super) seqno: Seqno,
     /// What neighbours may still know of us.
     pub(super) start: LinkStart,
+    /// The number in the file: none as new as it was announced.
+    reserved: Seqno,
     file: Option<PathBuf>,
 }
 
@@ -44,14 +46,19 @@ impl Identity {
             (None, Some(given)) => (given, Seqno::default(), LinkStart::Fresh),
             (None, None) => (random_router_id()?, Seqno::default(), LinkStart::Fresh),
         };
-        let identity = Self { router_id, seqno, start, file };
-        identity.write(seqno)?;
+        let identity = Self { router_id, seqno, start, reserved: seqno.plus(SEQNO_BLOCK), file };
+        identity.write()?;
         Ok(identity)
     }
 
-    /// Keeps a sequence number before it is announced.
-    pub(super) fn keep(&self, seqno: Seqno) {
-        if let Err(error) = self.write(seqno) {
+    /// Keeps a sequence number before it is announced. Numbers are reserved in blocks: whoever asks for newer
+    /// ones must not cause a write each time.
+    pub(super) fn keep(&mut self, seqno: Seqno) {
+        if self.reserved.is_newer_than(seqno) {
+            return;
+        }
+        self.reserved = seqno.plus(SEQNO_BLOCK);
+        if let Err(error) = self.write() {
             error!(
                 "sequence number not kept, so after a restart others may refuse our routes for \
                     some minutes: {error:#}"
@@ -59,9 +66,10 @@ impl Identity {
         }
     }
 
-    fn write(&self, seqno: Seqno) -> anyhow::Result<()> {
+    fn write(&self) -> anyhow::Result<()> {
         let Some(file) = &self.file else { return Ok(()) };
-        let mut octets = serde_json::to_vec(&Kept { router_id: self.router_id, seqno })?;
+        let mut octets =
+            serde_json::to_vec(&Kept { router_id: self.router_id, seqno: self.reserved })?;
         octets.push(b'\n');
         Ok(file::replace(file, &octets)?)
     }
@@ -86,6 +94,9 @@ fn random_router_id() -> anyhow::Result<RouterId> {
     }
 }
 
+/// How many sequence numbers are reserved in the file at once.
+const SEQNO_BLOCK: u16 = 16;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,15 +105,32 @@ mod tests {
     fn a_kept_identity_comes_back_with_a_newer_seqno() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("state");
-        let first = Identity::take(None, Some(&file)).unwrap();
+        let mut first = Identity::take(None, Some(&file)).unwrap();
         assert_eq!(first.start, LinkStart::Fresh);
         first.keep(Seqno(41));
         let second = Identity::take(None, Some(&file)).unwrap();
-        assert_eq!((second.router_id, second.seqno), (first.router_id, Seqno(42)));
+        assert_eq!(second.router_id, first.router_id);
+        assert!(second.seqno.is_newer_than(Seqno(41)));
         assert_eq!(second.start, LinkStart::Resumed);
         let other: RouterId = "0123456789abcdef".parse().unwrap();
         let third = Identity::take(Some(other), Some(&file)).unwrap();
         assert_eq!((third.router_id, third.start), (other, LinkStart::Fresh));
+    }
+
+    #[test]
+    fn numbers_are_written_in_blocks_and_none_is_announced_that_was_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("state");
+        let mut identity = Identity::take(None, Some(&file)).unwrap();
+        let (mut writes, mut last) = (0, read(&file).unwrap().unwrap().seqno);
+        for seqno in 1..=160 {
+            identity.keep(Seqno(seqno));
+            let kept = read(&file).unwrap().unwrap().seqno;
+            assert!(kept.is_newer_than(Seqno(seqno)));
+            writes += usize::from(kept != last);
+            last = kept;
+        }
+        assert_eq!(writes, 10);
     }
 
     #[test]
