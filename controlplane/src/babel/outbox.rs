@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use sixwire_proto::babel::{Destination, Packet, Tlv, Writer};
+use sixwire_proto::babel::{Destination, Ihu, Packet, Tlv, Writer};
 use sixwire_proto::link::LinkId;
 
 use super::Babel;
@@ -51,10 +51,16 @@ impl Babel {
     fn send_control(&mut self, link: LinkId, to: Destination, tlvs: &[Tlv]) {
         let Some(params) = self.links.get(&link).map(|link| link.params) else { return };
         let mut writer = self.writer(link, (params.largest_datagram, params.address));
+        let mut company = Company::NoHello;
         for tlv in tlvs {
-            if writer.push(tlv).is_err() {
+            if writer.push(&company.stamps(*tlv)).is_err() {
                 self.send_finished(link, to, &mut writer);
-                writer.push(tlv).expect("any TLV fits an empty datagram");
+                company = Company::NoHello;
+                let alone = company.stamps(*tlv);
+                writer.push(&alone).expect("any TLV fits an empty datagram");
+            }
+            if matches!(tlv, Tlv::Hello(_)) {
+                company = Company::Hello;
             }
         }
         self.send_finished(link, to, &mut writer);
@@ -63,6 +69,24 @@ impl Babel {
     fn send_finished(&mut self, link: LinkId, to: Destination, writer: &mut Writer) {
         if let Some(packet) = writer.finish() {
             self.transmit(link, to, packet);
+        }
+    }
+}
+
+/// What an IHU travels with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Company {
+    NoHello,
+    Hello,
+}
+
+impl Company {
+    /// A TLV as it is of use: the times of an IHU need a Hello in the same packet (RFC 9616), which may be
+    /// in the one before.
+    fn stamps(self, tlv: Tlv) -> Tlv {
+        match (self, tlv) {
+            (Self::NoHello, Tlv::Ihu(ihu)) => Tlv::Ihu(Ihu { timestamps: None, ..ihu }),
+            (Self::NoHello | Self::Hello, tlv) => tlv,
         }
     }
 }
