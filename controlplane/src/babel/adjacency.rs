@@ -3,13 +3,14 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use sixwire_proto::babel::{Destination, Hello, HelloKind, Ihu, Tlv, Update};
+use sixwire_proto::babel::{Destination, Hello, HelloKind, Ihu, RouteKey, Tlv, Update};
 use sixwire_proto::interval::Interval;
 use sixwire_proto::link::LinkId;
 use sixwire_proto::metric::{Cost, Metric};
 use sixwire_proto::seqno::Seqno;
 
 use super::Babel;
+use super::announcement::Audience;
 use super::counter::DropReason;
 use super::deadline::Timer;
 use super::hello::{Continuity, History};
@@ -17,9 +18,10 @@ use super::input::{LinkParams, LinkStart};
 use super::link::Link;
 use super::neighbour::{Greeting, Neighbour, NeighbourId, Told};
 use super::output::{DownCause, Event, Output};
-use super::pulse::Verdict;
+use super::params::LinkQuality;
+use super::pulse::{Silence, Verdict};
+use super::route::Entry;
 use super::rtt::{Delay, Sample};
-use super::sender::{Receipt, Sender};
 
 impl Babel {
     /// Says Hello at once and again shortly, and on a fresh link withdraws whatever we may have announced
@@ -28,15 +30,15 @@ impl Babel {
         self.link_down(id);
         let [.., high, low] = self.seed.next_u64().to_be_bytes();
         let seqno = Seqno(u16::from_be_bytes([high, low]));
-        self.links.insert(id, Link::new(params, seqno, self.params.link_sensing));
+        let defaults = (self.params.link_sensing, self.params.update_interval);
+        self.links.insert(id, Link::new(params, seqno, defaults));
         self.send_hello(id);
         if params.start == LinkStart::Fresh {
             self.outbox.control(id, Destination::Multicast, self.wildcard_retraction());
         }
         let again = self.now + self.hello_gap();
         self.deadlines.set_by(Timer::Hello(id), again);
-        let update = self.jittered(self.params.update_interval);
-        self.deadlines.set(Timer::Update(id), update);
+        self.expect_update(id, self.params.update_interval);
     }
 
     pub(super) fn link_down(&mut self, id: LinkId) {
@@ -65,8 +67,17 @@ impl Babel {
     /// Notes another IPv4 address of ours, and tells its neighbours of their new next hop.
     pub(super) fn link_v4(&mut self, id: LinkId, v4: Option<Ipv4Addr>) {
         let Some(link) = self.links.get_mut(&id) else { return };
-        if std::mem::replace(&mut link.params.v4, v4) != v4 {
-            self.begin_periodic_update(id);
+        if std::mem::replace(&mut link.params.v4, v4) == v4 {
+            return;
+        }
+        let by_v4 = |entry: &&Entry| !entry.key.destination.is_v6();
+        let told = |entry: &Entry| match entry.selected {
+            Some(selected) if !self.is_behind(&selected, id) => Some(entry.key),
+            Some(_) | None => None,
+        };
+        let keys: Vec<RouteKey> = self.table.entries().filter(by_v4).filter_map(told).collect();
+        for key in keys {
+            self.tell(key, Audience::On(id, id), self.now);
         }
     }
 
@@ -156,7 +167,7 @@ impl Babel {
         neighbour.unicast = History::default();
         neighbour.rtt.restart();
         neighbour.told = Told { rxcost: Cost::INFINITY, hellos_ago: u8::MAX };
-        neighbour.sender = Sender::default();
+        neighbour.sender.restart();
         let (link, address) = (neighbour.link, neighbour.address);
         self.outbox.event(Event::NeighbourRestarted { link, neighbour: address });
         self.hear_hello(id, hello);
@@ -205,7 +216,9 @@ impl Babel {
         if unscheduled || neighbour.is_forgotten(now) {
             return self.forget(id, DownCause::Unheard);
         }
-        match neighbour.look(self.params.probing, now) {
+        let quality = self.links.get(&neighbour.link).map(|link| link.quality);
+        let silence = quality.map_or(Silence::Decides, LinkQuality::silence);
+        match neighbour.look((self.params.probing, silence), now) {
             Verdict::Ask => self.ask_kernel(id),
             Verdict::Wait | Verdict::Gone => {}
         }
@@ -300,9 +313,11 @@ impl Babel {
         self.outbox.event(Event::NeighbourUp { link, neighbour: address, cost });
         self.introduce(id);
         self.introduce_kernel(id);
+        self.quicken_updates(link);
     }
 
-    /// Tells a usable neighbour our whole table, and waits for its own.
+    /// Tells a usable neighbour our whole table, and waits for its own. One that restarts or comes and goes
+    /// again and again is told no more often than one that asks.
     fn introduce(&mut self, id: NeighbourId) {
         let now = self.now;
         let Some(neighbour) = self.neighbours.get_mut(id) else { return };
@@ -310,7 +325,7 @@ impl Babel {
             return;
         }
         neighbour.greeting = Greeting::Silent;
-        neighbour.sender.begin_dump(Receipt::Wanted, now);
+        neighbour.sender.ask_dump(now);
         self.touch_unicast(id);
         self.deadlines.set(Timer::Ask(id), now + GREETING_TIME);
     }
@@ -360,7 +375,7 @@ impl Babel {
             next_hop: None,
             seqno: self.seqno,
             metric: Metric::INFINITY,
-            interval: self.advertised_interval(),
+            interval: Interval::from_duration(self.params.update_interval),
         })
     }
 

@@ -15,8 +15,10 @@ use super::deadline::Timer;
 use super::input::{LinkParams, SplitHorizon};
 use super::neighbour::{Neighbour, NeighbourId};
 use super::params::Forwarding;
-use super::route::{Entry, Selection, Via};
-use super::sender::{COPIES, Carried, Content, GROUP_COPIES, Reason, Receipt, Sender, Waiting};
+use super::route::{self, Entry, EntryId, Selection, Via};
+use super::sender::{
+    COPIES, Carried, Content, GROUP_COPIES, Reason, Receipt, SHORT_DUMP, Sender, Waiting,
+};
 use super::source::{self, Distance, Source};
 
 /// Where updates leave by.
@@ -28,8 +30,25 @@ pub(super) enum Outlet {
     Multicast(LinkId),
 }
 
-/// Link, destination on it, and how the link is used.
-type Place = (LinkId, Destination, LinkParams);
+/// What updates by an outlet have in common.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    link: LinkId,
+    to: Destination,
+    /// How the link is used.
+    params: LinkParams,
+    /// What updates promise.
+    interval: Interval,
+}
+
+/// A prefix whose turn it is.
+#[derive(Clone, Copy, Debug)]
+struct Turn {
+    key: RouteKey,
+    /// Its entry, if there is any: looked for once for all that is done with it.
+    entry: Option<EntryId>,
+    waiting: Waiting,
+}
 
 /// Who is to hear of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,23 +120,46 @@ impl Babel {
     }
 
     /// Begins the full update that is due on a link (RFC 8966 §3.7.1).
+    ///
+    /// Where every change is acknowledged, it tells nothing new: there a long table is told more rarely, and
+    /// what is told promises no more. The hold time of receivers follows.
     pub(super) fn begin_periodic_update(&mut self, link: LinkId) {
         let up: Vec<NeighbourId> = self.usable_on(link).collect();
-        let outlets = if up.len() > MOST_UNICAST {
-            vec![Outlet::Multicast(link)]
+        let prefixes = self.table.len();
+        let (outlets, interval) = if up.len() > MOST_UNICAST {
+            (vec![Outlet::Multicast(link)], self.params.update_interval)
         } else {
-            up.into_iter().map(Outlet::Unicast).collect()
+            let outlets = up.into_iter().map(Outlet::Unicast).collect();
+            (outlets, stretched(self.params.update_interval, prefixes))
         };
-        let (now, prefixes) = (self.now, self.table.len());
-        let receipt = if prefixes > SHORT_TABLE { Receipt::Wanted } else { Receipt::Unneeded };
+        let now = self.now;
+        let receipt = if prefixes > SHORT_DUMP { Receipt::Wanted } else { Receipt::Unneeded };
         for outlet in outlets {
             if let Some(sender) = self.sender(outlet) {
                 sender.begin_dump(receipt, now);
                 self.outbox.touched.insert(outlet);
             }
         }
-        let next = self.jittered(self.params.update_interval);
-        self.deadlines.set(Timer::Update(link), next);
+        self.expect_update(link, interval);
+    }
+
+    /// Sets the time of the next full update on a link, no later than updates promise until then.
+    pub(super) fn expect_update(&mut self, id: LinkId, interval: Duration) {
+        let next = self.jittered(interval);
+        if let Some(link) = self.links.get_mut(&id) {
+            link.update_interval = interval;
+            self.deadlines.set(Timer::Update(id), next);
+        }
+    }
+
+    /// A link may have become too crowded for acknowledgements: what its group is told needs to be repeated
+    /// at the configured pace.
+    pub(super) fn quicken_updates(&mut self, id: LinkId) {
+        let interval = self.params.update_interval;
+        let stretched = self.links.get(&id).is_some_and(|link| link.update_interval > interval);
+        if stretched && self.usable_on(id).count() > MOST_UNICAST {
+            self.expect_update(id, interval);
+        }
     }
 
     /// Sends what is ready and allowed, and sets the time to look again.
@@ -140,19 +182,20 @@ impl Babel {
     }
 
     /// Fills one packet with updates, made from what is selected at this moment.
-    fn send_updates(&mut self, outlet: Outlet, (link, to, params): Place) {
+    fn send_updates(&mut self, outlet: Outlet, place: Place) {
+        let Place { link, to, params, .. } = place;
         let mut writer = self.writer(link, (params.largest_datagram, params.address));
         let receipt = self.begin_receipt(outlet, &mut writer);
         let mut carried = Vec::new();
-        while let Some((key, waiting)) = self.next_waiting(outlet) {
-            if let Some(update) = self.announcement(key, waiting.reason, link, params) {
+        while let Some(turn) = self.next_turn(outlet) {
+            if let Some(update) = self.announcement(&turn, &place) {
                 if writer.push(&Tlv::Update(update)).is_err() {
                     break;
                 }
-                carried.push(self.announced(key, waiting, &update));
+                carried.push(self.announced(&turn, &update));
             }
             if let Some(sender) = self.sender(outlet) {
-                sender.pass(key);
+                sender.pass(turn.key);
             }
         }
         if carried.is_empty() {
@@ -188,45 +231,42 @@ impl Babel {
     }
 
     /// What comes next: changes, then the dump. A dump at its end is ended.
-    fn next_waiting(&mut self, outlet: Outlet) -> Option<(RouteKey, Waiting)> {
+    fn next_turn(&mut self, outlet: Outlet) -> Option<Turn> {
         let sender = self.sender(outlet)?;
-        if let Some(first) = sender.first() {
-            return Some(first);
+        if let Some((key, waiting)) = sender.first() {
+            return Some(Turn { key, entry: self.table.id(key), waiting });
         }
         let after = sender.dump_position()?;
-        let next = self.table.next_key(after);
-        if next.is_none() {
+        let Some(id) = self.table.next(after) else {
             self.sender(outlet)?.end_dump();
-        }
-        next.map(|key| (key, Waiting { reason: Reason::Dump, sent: 0 }))
+            return None;
+        };
+        let key = self.table.get(id)?.key;
+        Some(Turn { key, entry: Some(id), waiting: Waiting { reason: Reason::Dump, sent: 0 } })
     }
 
     /// The update for a prefix as it stands, or `None` if there is nothing to say on this link.
-    fn announcement(
-        &mut self,
-        key: RouteKey,
-        reason: Reason,
-        link: LinkId,
-        params: LinkParams,
-    ) -> Option<Update> {
+    fn announcement(&mut self, turn: &Turn, place: &Place) -> Option<Update> {
+        let (key, reason) = (turn.key, turn.waiting.reason);
+        let Place { link, params, interval, .. } = *place;
         if !self.may_tell(key, link) {
-            return (reason == Reason::Answer).then(|| self.retraction(key));
+            return (reason == Reason::Answer).then(|| self.retraction(key, interval));
         }
-        let entry = self.table.of(key);
+        let entry = turn.entry.and_then(|id| self.table.get(id));
         let Some((entry, selected)) = entry.and_then(|entry| Some((entry, entry.selected?))) else {
             let lost = entry.is_some_and(|entry| entry.hold.is_some());
             let wanted = lost || reason != Reason::Dump;
-            return wanted.then(|| self.retraction(key));
+            return wanted.then(|| self.retraction(key, interval));
         };
         if self.params.forwarding == Forwarding::Leaf && selected.via != Via::Own {
-            return (reason == Reason::Answer).then(|| self.retraction(key));
+            return (reason == Reason::Answer).then(|| self.retraction(key, interval));
         }
-        if reason != Reason::Answer && self.is_behind(&selected, link, params) {
-            return (reason == Reason::Change).then(|| self.retraction(key));
+        if reason != Reason::Answer && self.is_behind(&selected, link) {
+            return (reason == Reason::Change).then(|| self.retraction(key, interval));
         }
         let metric = self.told_metric(entry, &selected, link);
         if !metric.is_finite() {
-            return (reason != Reason::Dump).then(|| self.retraction(key));
+            return (reason != Reason::Dump).then(|| self.retraction(key, interval));
         }
         if !self.has_room_for_source(entry, &selected) {
             self.count(DropReason::TooManySources);
@@ -238,24 +278,24 @@ impl Babel {
             next_hop: Some(params.next_hop(key.destination)),
             seqno: self.announced_seqno(entry, &selected)?,
             metric,
-            interval: self.advertised_interval(),
+            interval,
         })
     }
 
-    fn retraction(&self, key: RouteKey) -> Update {
+    fn retraction(&self, key: RouteKey, interval: Interval) -> Update {
         Update {
             route: Some(key),
             router_id: None,
             next_hop: None,
             seqno: self.seqno,
             metric: Metric::INFINITY,
-            interval: self.advertised_interval(),
+            interval,
         }
     }
 
     /// Whether the selected route leads through a link with split horizon (RFC 8966 §3.7.4).
-    fn is_behind(&self, selected: &Selection, link: LinkId, params: LinkParams) -> bool {
-        params.split_horizon == SplitHorizon::On && self.link_of(selected.via) == Some(link)
+    pub(super) fn is_behind(&self, selected: &Selection, link: LinkId) -> bool {
+        self.link_of(selected.via) == Some(link) && self.links.get(&link).is_some_and(splits)
     }
 
     /// The link a route leads through; `None` for our own.
@@ -282,21 +322,23 @@ impl Babel {
 
     /// Enters an update that is about to leave: the feasibility distance of a route that is not our own
     /// (RFC 8966 §3.7.3), and what was told last.
-    fn announced(&mut self, key: RouteKey, waiting: Waiting, update: &Update) -> Carried {
+    fn announced(&mut self, turn: &Turn, update: &Update) -> Carried {
         self.counters_mut().done(Done::UpdateSent);
+        let Turn { key, entry, waiting } = *turn;
         let (own, now) = (self.params.router_id, self.now);
-        let told = self.untold_metric(update);
+        let held = route::hold_time(update.interval);
         let Some(router_id) = update.router_id else {
             return Carried { key, waiting, content: Content::Retracted };
         };
-        if let Some(id) = self.table.id(key) {
+        if let Some(id) = entry {
             if router_id != own {
                 let distance = Distance { seqno: update.seqno, metric: update.metric };
-                self.table.announce(id, Source::new(router_id, distance, now), now);
+                self.table.announce(id, Source::new(router_id, distance, now, held));
                 self.schedule(id);
             }
             if let Some(entry) = self.table.get_mut(id) {
-                entry.told = told;
+                // Before output rules, which are each link's own.
+                entry.told = entry.selected.map_or(update.metric, |selected| selected.metric);
             }
         }
         Carried { key, waiting, content: Content::Reachable }
@@ -359,20 +401,34 @@ impl Babel {
     }
 
     fn place(&self, outlet: Outlet) -> Option<Place> {
-        let (link, to) = match outlet {
+        let (id, to) = match outlet {
             Outlet::Unicast(id) => {
                 let neighbour = self.neighbours.get(id)?;
                 (neighbour.link, Destination::Unicast(neighbour.address))
             }
             Outlet::Multicast(link) => (link, Destination::Multicast),
         };
-        Some((link, to, self.links.get(&link)?.params))
+        let link = self.links.get(&id)?;
+        let interval = Interval::from_duration(match outlet {
+            Outlet::Unicast(_) => link.update_interval,
+            Outlet::Multicast(_) => self.params.update_interval,
+        });
+        Some(Place { link: id, to, params: link.params, interval })
     }
 
-    /// What our updates promise.
-    pub(super) fn advertised_interval(&self) -> Interval {
-        Interval::from_duration(self.params.update_interval)
+    /// The longest that our updates promise on any link.
+    pub(super) fn longest_interval(&self) -> Interval {
+        let stretched = self.links.values().map(|link| link.update_interval).max();
+        Interval::from_duration(stretched.unwrap_or(self.params.update_interval))
     }
+}
+
+/// Time between two full updates of so many prefixes where every change is acknowledged: in proportion to
+/// their number within bounds, so that a node at rest spends a fixed share of its time on them.
+fn stretched(configured: Duration, prefixes: usize) -> Duration {
+    let prefixes = u32::try_from(prefixes).unwrap_or(u32::MAX);
+    let prefixes = prefixes.clamp(UNSTRETCHED, UNSTRETCHED * GREATEST_STRETCH);
+    (configured * prefixes / UNSTRETCHED).min(LONGEST_STRETCHED).max(configured)
 }
 
 fn splits(link: &super::link::Link) -> bool {
@@ -382,8 +438,11 @@ fn splits(link: &super::link::Link) -> bool {
 /// On a link with more usable neighbours, updates go to the group, unacknowledged: single copies
 /// would cost more than the repetitions.
 pub(super) const MOST_UNICAST: usize = 8;
-/// A periodic update of so few prefixes fits a packet or two and is not acknowledged: the next one
-/// comes long before anything expires.
-const SHORT_TABLE: usize = 32;
+/// Up to so many prefixes the interval of full updates is the configured one.
+const UNSTRETCHED: u32 = 1250;
+/// The interval of full updates grows no more than this many times,
+const GREATEST_STRETCH: u32 = 8;
+/// and not beyond this: what nobody tells any more is held for 3.5 times as long.
+const LONGEST_STRETCHED: Duration = Duration::from_secs(150);
 /// Delay of the second copy of a change to a group.
 const GROUP_REPEAT: Duration = Duration::from_millis(100);

@@ -9,7 +9,7 @@ use std::net::Ipv6Addr;
 use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
-use sixwire_proto::babel::{RouteKey, Update};
+use sixwire_proto::babel::RouteKey;
 use sixwire_proto::link::LinkId;
 use sixwire_proto::metric::{Cost, Metric};
 use sixwire_proto::prefix::Prefix;
@@ -228,12 +228,6 @@ impl Babel {
                 change.of(selected.metric, entry.selected_route().map(|route| route.refmetric))
             }
         }
-    }
-
-    /// The metric before output rules that an update stands for.
-    pub(super) fn untold_metric(&self, update: &Update) -> Metric {
-        let entry = update.route.and_then(|key| self.table.of(key));
-        entry.and_then(|entry| entry.selected).map_or(update.metric, |selected| selected.metric)
     }
 
     fn subject(&self, from: NeighbourId, key: RouteKey, router_id: RouterId) -> Subject {

@@ -16,7 +16,7 @@ impl Babel {
     pub(super) fn retract(&mut self, id: EntryId, key: RouteKey, lost: Selection) {
         let audience = self.link_of(lost.via).map_or(Audience::Everyone, Audience::Beyond);
         let waiting = self.tell(key, audience, self.now);
-        let until = self.now + route::hold_time(self.advertised_interval());
+        let until = self.now + route::hold_time(self.longest_interval());
         if let Some(entry) = self.table.get_mut(id)
             && !waiting.is_empty()
         {

@@ -22,20 +22,27 @@ pub(super) struct Link {
     /// Number of the next Multicast Hello.
     hello_seqno: Seqno,
     last_hello: Option<Instant>,
+    /// What updates to single neighbours promise: at least the configured interval.
+    pub(super) update_interval: Duration,
     /// Updates for all on the link at once, used when there are many.
     pub(super) sender: Sender,
 }
 
 impl Link {
     /// A link on which nothing was sent yet; its Hellos start anywhere. `sensing` holds where the link
-    /// has no word of its own.
-    pub(super) fn new(params: LinkParams, hello_seqno: Seqno, sensing: LinkSensing) -> Self {
+    /// has no word of its own, and updates come at an interval.
+    pub(super) fn new(
+        params: LinkParams,
+        hello_seqno: Seqno,
+        (sensing, update_interval): (LinkSensing, Duration),
+    ) -> Self {
         Self {
             params,
             quality: params.quality.unwrap_or(LinkQuality::KOutOfJ(sensing)),
             extra: Cost(0),
             hello_seqno,
             last_hello: None,
+            update_interval,
             sender: Sender::default(),
         }
     }

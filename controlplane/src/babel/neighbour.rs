@@ -14,7 +14,7 @@ use super::hello::History;
 use super::link::Link;
 use super::next_hop::NextHops;
 use super::params::LinkQuality;
-use super::pulse::{Probing, Pulse, Verdict};
+use super::pulse::{Probing, Pulse, Silence, Verdict};
 use super::route::EntryId;
 use super::rtt::Rtt;
 use super::sender::Sender;
@@ -156,14 +156,18 @@ impl Neighbour {
     }
 
     /// Looks whether a usable neighbour has missed its time to speak.
-    pub(super) fn look(&mut self, probing: Probing, now: Instant) -> Verdict {
+    pub(super) fn look(&mut self, probing: (Probing, Silence), now: Instant) -> Verdict {
         let interval = self.interval();
         if self.cost.is_finite() { self.pulse.look(interval, probing, now) } else { Verdict::Wait }
     }
 
-    /// Time between two of its Hellos; zero if it promises none.
+    /// Time between two of its Hellos; zero if it promises none. A kind that does not come any more promises
+    /// nothing, unless there is no other: promises of the past never lapse.
     fn interval(&self) -> Duration {
-        self.multicast.interval().max(self.unicast.interval())
+        let kinds =
+            || [&self.multicast, &self.unicast].into_iter().filter(|one| one.is_scheduled());
+        let alive = kinds().filter(|one| !one.is_empty()).map(History::interval).min();
+        alive.or_else(|| kinds().map(History::interval).min()).unwrap_or_default()
     }
 
     /// Whether any of its last Hellos is missing, or it may not have heard of us: it gets every IHU.
@@ -270,3 +274,42 @@ impl Neighbours {
 const LEAST_IHU_INTERVAL: Duration = Duration::from_millis(150);
 /// Hellos on a lossy link that are looked at for news.
 const LAST_FEW: u8 = 3;
+
+#[cfg(test)]
+mod tests {
+    use sixwire_proto::interval::Interval;
+    use sixwire_proto::seqno::Seqno;
+
+    use super::*;
+
+    fn hello(kind: HelloKind, seqno: u16, interval: u16) -> Hello {
+        Hello { kind, seqno: Seqno(seqno), interval: Interval(interval), timestamp: None }
+    }
+
+    #[test]
+    fn it_is_late_by_the_shortest_promise_of_a_kind_that_still_comes() {
+        let mut one = Neighbour::new(LinkId(1), Ipv6Addr::LOCALHOST, Instant(0));
+        assert_eq!(one.interval(), Duration::ZERO);
+        one.hear_hello(&hello(HelloKind::Unicast, 1, 6000), Instant(0));
+        assert_eq!(one.interval(), Duration::from_mins(1));
+        one.hear_hello(&hello(HelloKind::Multicast, 1, 400), Instant(0));
+        assert_eq!(one.interval(), Duration::from_secs(4), "the other is no excuse");
+        one.hear_hello(&hello(HelloKind::Unicast, 2, 100), Instant(0));
+        assert_eq!(one.interval(), Duration::from_secs(1));
+        for second in 1..40 {
+            one.expire(Instant(second * 1_000_000));
+            if second % 4 == 0 {
+                let seqno = u16::try_from(1 + second / 4).unwrap();
+                one.hear_hello(
+                    &hello(HelloKind::Multicast, seqno, 400),
+                    Instant(second * 1_000_000),
+                );
+            }
+        }
+        assert_eq!(one.interval(), Duration::from_secs(4), "it has stopped");
+        for second in 40..200 {
+            one.expire(Instant(second * 1_000_000));
+        }
+        assert_eq!(one.interval(), Duration::from_secs(1), "neither comes");
+    }
+}

@@ -7,7 +7,7 @@ use sixwire_proto::metric::Cost;
 use sixwire_proto::router_id::RouterId;
 use sixwire_proto::seqno::Seqno;
 
-use super::pulse::Probing;
+use super::pulse::{Probing, Silence};
 
 /// Parameters of one instance. [`Params::new`] fills in the defaults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,6 +98,21 @@ impl LinkSensing {
     pub fn new(least_heard: u8, heard_of: u8) -> Option<Self> {
         let valid = (1..=heard_of).contains(&least_heard) && heard_of <= 16;
         valid.then_some(Self { least_heard, heard_of })
+    }
+}
+
+impl LinkQuality {
+    /// What a kernel says that does not answer any more. Who has a link bear more than one lost Hello, or be
+    /// dearer by it, wants the Hellos to decide.
+    pub(super) fn silence(self) -> Silence {
+        match self {
+            Self::KOutOfJ(LinkSensing { least_heard, heard_of })
+                if heard_of.saturating_sub(least_heard) <= 1 =>
+            {
+                Silence::Decides
+            }
+            Self::KOutOfJ(_) | Self::Etx => Silence::SaysNothing,
+        }
     }
 }
 

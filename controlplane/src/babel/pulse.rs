@@ -3,7 +3,7 @@
 //!
 //! A kernel that answers speaks for its neighbour for a while. One that has answered before and now does
 //! not, although asked several times, is gone, and the link with it. About one that never answered,
-//! silence says nothing: there the Hellos alone count.
+//! silence says nothing: there the Hellos alone count, as they do where a link is set to bear many lost ones.
 
 use std::time::Duration;
 
@@ -60,6 +60,15 @@ enum State {
     Gone,
 }
 
+/// What a kernel says that has answered before and now does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Silence {
+    /// Its neighbour is gone.
+    Decides,
+    /// Nothing: the history of Hellos decides.
+    SaysNothing,
+}
+
 /// What a look at a neighbour leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -84,8 +93,12 @@ impl Pulse {
     }
 
     /// A Hello came, the next one in `interval`. A held neighbour is held until then: the Hellos lost before
-    /// do not count against it now.
+    /// do not count against it now. Of one that was gone it has to be learnt anew whether its kernel
+    /// answers: if that is filtered now, one lost Hello must not be the loss of a link again and again.
     pub(super) fn hear_hello(&mut self, interval: Duration, now: Instant) {
+        if self.is_gone() {
+            self.kernel = Kernel::Unknown { asked: None, tries: 0 };
+        }
         if self.is_held(now) {
             self.held_until = self.held_until.max(now + interval * 2);
         }
@@ -154,7 +167,12 @@ impl Pulse {
     }
 
     /// Looks whether it is late, or has not answered.
-    pub(super) fn look(&mut self, interval: Duration, probing: Probing, now: Instant) -> Verdict {
+    pub(super) fn look(
+        &mut self,
+        interval: Duration,
+        (probing, silence): (Probing, Silence),
+        now: Instant,
+    ) -> Verdict {
         if self.due(interval, probing).is_none_or(|due| due > now) {
             return Verdict::Wait;
         }
@@ -168,12 +186,12 @@ impl Pulse {
                 questions.sent += 1;
                 Verdict::Ask
             }
-            (Some(_), Kernel::Answers { .. }) => {
+            (Some(_), Kernel::Answers { .. }) if silence == Silence::Decides => {
                 self.questions = None;
                 self.state = State::Gone;
                 Verdict::Gone
             }
-            (Some(_), Kernel::Unknown { .. }) => {
+            (Some(_), Kernel::Unknown { .. } | Kernel::Answers { .. }) => {
                 self.questions = None;
                 self.quiet_since = now;
                 Verdict::Wait

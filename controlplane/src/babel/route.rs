@@ -256,13 +256,12 @@ impl Table {
         Dropped::Yes
     }
 
-    /// The first key after `after`, or the first of all.
-    pub(super) fn next_key(&self, after: Option<RouteKey>) -> Option<RouteKey> {
-        let next = match after {
+    /// The first entry after a key, or the first of all.
+    pub(super) fn next(&self, after: Option<RouteKey>) -> Option<EntryId> {
+        match after {
             Some(key) => self.index.after(|id| self.compare(id, &key)),
             None => self.index.first(),
-        };
-        self.get(next?).map(|entry| entry.key)
+        }
     }
 
     /// Adds the route of a neighbour that has none for this entry yet.
@@ -290,10 +289,10 @@ impl Table {
     }
 
     /// Enters a finite announcement about to be sent (RFC 8966 §3.7.3).
-    pub(super) fn announce(&mut self, id: EntryId, source: Source, now: Instant) {
+    pub(super) fn announce(&mut self, id: EntryId, source: Source) {
         let Some(entry) = self.get_mut(id) else { return };
         match entry.sources.iter_mut().find(|known| known.router_id == source.router_id) {
-            Some(known) => known.announce(source.distance, now),
+            Some(known) => known.announce(&source),
             None => {
                 entry.sources.push(source);
                 self.sources += 1;

@@ -52,6 +52,8 @@ pub(super) enum Reason {
 #[derive(Clone, Copy, Debug)]
 struct Dump {
     after: Option<RouteKey>,
+    /// How many prefixes it has passed.
+    passed: usize,
     receipt: Receipt,
 }
 
@@ -121,7 +123,7 @@ impl Sender {
     /// Begins a dump, unless one is under way, together with what is owed.
     pub(super) fn begin_dump(&mut self, receipt: Receipt, now: Instant) {
         if self.dump.is_none() {
-            self.dump = Some(Dump { after: None, receipt });
+            self.dump = Some(Dump { after: None, passed: 0, receipt });
             self.last_dump = Some(now);
             for key in std::mem::take(&mut self.owed) {
                 self.enqueue(key, Reason::Change, now);
@@ -145,6 +147,12 @@ impl Sender {
         for key in before.queue.keys().chain(in_flight.map(|one| &one.key)) {
             self.owe(*key);
         }
+    }
+
+    /// Forgets what the other end has forgotten; when it was told all, and packets' numbers, stay.
+    pub(super) fn restart(&mut self) {
+        let (last_dump, opaque) = (self.last_dump, self.opaque);
+        *self = Self { last_dump, opaque, ..Self::default() };
     }
 
     /// Begins a dump that was asked for: now, or when the last one is long enough ago.
@@ -199,12 +207,17 @@ impl Sender {
         })
     }
 
-    /// What comes next has been seen to: it leaves the queue, or the dump goes past it.
+    /// What comes next has been seen to: it leaves the queue, or the dump goes past it. One that has become
+    /// long on its way is acknowledged from there on, or nothing would set its pace.
     pub(super) fn pass(&mut self, key: RouteKey) {
         if self.queue.remove(&key).is_none()
             && let Some(dump) = &mut self.dump
         {
             dump.after = Some(key);
+            dump.passed += 1;
+            if dump.passed > SHORT_DUMP {
+                dump.receipt = Receipt::Wanted;
+            }
         }
         if self.queue.is_empty() {
             self.due = None;
@@ -325,6 +338,9 @@ impl Sender {
 
 /// Changes kept for one neighbour; what lies beyond expires over there (RFC 8966 §3.5.3).
 const MOST_OWED: usize = 10_000;
+/// A periodic update of so few prefixes fits a packet or two and is not acknowledged: the next one
+/// comes long before anything expires.
+pub(super) const SHORT_DUMP: usize = 32;
 /// How often an urgent update is sent at most (RFC 8966 §3.7.2).
 pub(super) const COPIES: u8 = 5;
 /// The same to a group, which acknowledges nothing (RFC 8966 §3.7.2: 2 on wired links).

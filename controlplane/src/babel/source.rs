@@ -29,27 +29,33 @@ impl Distance {
 pub(super) struct Source {
     pub(super) router_id: RouterId,
     pub(super) distance: Distance,
-    /// Last time a finite update was sent from it.
-    used: Tick,
+    /// When it may be forgotten.
+    expires: Tick,
 }
 
 impl Source {
-    /// A new entry for an announcement sent now.
-    pub(super) fn new(router_id: RouterId, distance: Distance, now: Instant) -> Self {
-        Self { router_id, distance, used: Tick::covering(now) }
+    /// A new entry for an announcement sent now, which others hold for so long.
+    pub(super) fn new(
+        router_id: RouterId,
+        distance: Distance,
+        now: Instant,
+        held: Duration,
+    ) -> Self {
+        Self { router_id, distance, expires: Tick::covering(now + held.max(GC_TIME)) }
     }
 
-    /// Enters a finite announcement sent now (RFC 8966 §3.7.3).
-    pub(super) fn announce(&mut self, distance: Distance, now: Instant) {
-        if distance.is_better_than(self.distance) {
-            self.distance = distance;
+    /// Enters a finite announcement that is newer (RFC 8966 §3.7.3). What was announced for longer before
+    /// keeps its time.
+    pub(super) fn announce(&mut self, newer: &Self) {
+        if newer.distance.is_better_than(self.distance) {
+            self.distance = newer.distance;
         }
-        self.used = Tick::covering(now);
+        self.expires = self.expires.max(newer.expires);
     }
 
     /// When it may be forgotten.
     pub(super) fn expires(&self) -> Instant {
-        self.used.instant() + GC_TIME
+        self.expires.instant()
     }
 }
 
@@ -63,7 +69,8 @@ pub(super) fn is_feasible(sources: &[Source], router_id: RouterId, distance: Dis
     of(sources, router_id).is_none_or(|source| distance.is_better_than(source.distance))
 }
 
-/// Source GC time (RFC 8966 appendix B).
+/// Source GC time (RFC 8966 appendix B), at the least: a neighbour may use a route for as long as it holds
+/// it, and without our distance we could choose a way that leads back through it.
 const GC_TIME: Duration = Duration::from_mins(3);
 
 #[cfg(test)]
@@ -76,13 +83,17 @@ mod tests {
         Distance { seqno: Seqno(seqno), metric: Metric(metric) }
     }
 
+    fn source(distance: Distance, micros: u64) -> Source {
+        Source::new(id(1), distance, Instant(micros), Duration::ZERO)
+    }
+
     fn id(last: u8) -> RouterId {
         RouterId::new([1, 1, 1, 1, 1, 1, 1, last]).unwrap()
     }
 
     #[test]
     fn only_a_newer_seqno_or_an_equal_one_with_a_smaller_metric_is_feasible() {
-        let sources = [Source::new(id(1), distance(10, 300), Instant(0))];
+        let sources = [source(distance(10, 300), 0)];
         for (seqno, metric, feasible) in [
             (10, 299, true),
             (10, 300, false),
@@ -99,14 +110,30 @@ mod tests {
 
     #[test]
     fn an_announcement_only_ever_improves_the_distance() {
-        let mut source = Source::new(id(1), distance(0xffff, 300), Instant(0));
-        source.announce(distance(0xffff, 400), Instant(1));
-        assert_eq!(source.distance, distance(0xffff, 300));
-        source.announce(distance(0, 400), Instant(2));
-        assert_eq!(source.distance, distance(0, 400));
-        source.announce(distance(0xffff, 1), Instant(3));
-        assert_eq!(source.distance, distance(0, 400));
-        assert!(source.expires() >= Instant(3) + GC_TIME);
+        let mut known = source(distance(0xffff, 300), 0);
+        known.announce(&source(distance(0xffff, 400), 1));
+        assert_eq!(known.distance, distance(0xffff, 300));
+        known.announce(&source(distance(0, 400), 2));
+        assert_eq!(known.distance, distance(0, 400));
+        known.announce(&source(distance(0xffff, 1), 3));
+        assert_eq!(known.distance, distance(0, 400));
+        assert!(known.expires() >= Instant(3) + GC_TIME);
+    }
+
+    #[test]
+    fn a_distance_is_kept_as_long_as_anybody_may_hold_what_was_announced() {
+        let announced = |seconds: u64, held| {
+            let now = Instant(seconds * 1_000_000);
+            Source::new(id(1), distance(10, 300), now, Duration::from_secs(held))
+        };
+        let lives = |source: &Source| source.expires().since(Instant(0)).as_secs();
+        assert_eq!(lives(&announced(0, 1)), 180);
+        let mut source = announced(0, 1050);
+        assert_eq!(lives(&source), 1050);
+        source.announce(&announced(100, 70));
+        assert_eq!(lives(&source), 1050);
+        source.announce(&announced(1000, 70));
+        assert_eq!(lives(&source), 1180);
     }
 
     proptest! {
@@ -116,14 +143,14 @@ mod tests {
             sent in proptest::collection::vec((0_u16..8, 0_u16..1000), 1..20),
         ) {
             let at = |(seqno, metric): (u16, u16)| distance(start.wrapping_add(seqno), metric);
-            let mut source = Source::new(id(1), at(sent[0]), Instant(0));
+            let mut known = source(at(sent[0]), 0);
             for pair in &sent {
-                source.announce(at(*pair), Instant(0));
+                known.announce(&source(at(*pair), 0));
             }
             let best = sent.iter().copied().min_by_key(|(s, m)| (u16::MAX - s, *m)).unwrap();
-            prop_assert_eq!(source.distance, at(best));
+            prop_assert_eq!(known.distance, at(best));
             for pair in sent {
-                prop_assert!(!is_feasible(&[source], id(1), at(pair)));
+                prop_assert!(!is_feasible(&[known], id(1), at(pair)));
             }
         }
     }

@@ -232,7 +232,7 @@ fn better(one: (Seqno, Metric), other: (Seqno, Metric)) -> bool {
     one.0.is_newer_than(other.0) || (one.0 == other.0 && one.1 < other.1)
 }
 
-/// Less than the three minutes that a source is kept (RFC 8966 appendix B).
+/// Less than the three minutes that a source is kept at the least (RFC 8966 appendix B).
 const SOURCE_LIFE: Duration = Duration::from_secs(179);
 /// Deadlines of routes may be late by less than this.
 const TICK: Duration = Duration::from_secs(1);

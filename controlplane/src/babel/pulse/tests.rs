@@ -11,7 +11,7 @@ fn at(millis: u64) -> Instant {
 fn watch(pulse: &mut Pulse, end: Instant) -> Vec<(u64, Verdict)> {
     let mut verdicts = Vec::new();
     while let Some(due) = pulse.due(INTERVAL, PROBING).filter(|due| *due <= end) {
-        verdicts.push((due.0 / 1000, pulse.look(INTERVAL, PROBING, due)));
+        verdicts.push((due.0 / 1000, pulse.look(INTERVAL, (PROBING, Silence::Decides), due)));
     }
     verdicts
 }
@@ -38,6 +38,32 @@ fn a_kernel_that_answered_and_does_not_any_more_is_gone() {
 }
 
 #[test]
+fn after_the_return_of_one_that_was_gone_silence_says_nothing_until_its_kernel_answers() {
+    let mut pulse = answering(Duration::ZERO);
+    watch(&mut pulse, at(9999));
+    assert!(pulse.is_gone());
+    pulse.hear_hello(INTERVAL, at(10_000));
+    let verdicts = watch(&mut pulse, at(20_000));
+    assert!(verdicts.iter().all(|(_, one)| *one != Verdict::Gone), "{verdicts:?}");
+    pulse.hear_hello(INTERVAL, at(20_000));
+    assert_eq!(pulse.introduce(at(20_000)), Verdict::Ask);
+    pulse.answered(INTERVAL, at(20_001));
+    assert_eq!(watch(&mut pulse, at(30_000)).last().map(|one| one.1), Some(Verdict::Gone));
+}
+
+#[test]
+fn where_the_hellos_decide_the_silence_of_a_kernel_says_nothing() {
+    let mut pulse = answering(Duration::ZERO);
+    let mut asked = 0;
+    while let Some(due) = pulse.due(INTERVAL, PROBING).filter(|due| *due <= at(60_000)) {
+        let verdict = pulse.look(INTERVAL, (PROBING, Silence::SaysNothing), due);
+        assert_ne!(verdict, Verdict::Gone);
+        asked += usize::from(verdict == Verdict::Ask);
+    }
+    assert!(asked > 60, "{asked}");
+}
+
+#[test]
 fn a_kernel_that_never_answered_is_never_gone() {
     let mut pulse = Pulse::new(at(0));
     let verdicts = watch(&mut pulse, at(60_000));
@@ -61,7 +87,7 @@ fn one_answer_ends_the_questions_and_holds_the_neighbour_but_not_for_ever() {
     for _ in 0..40 {
         let due = pulse.due(INTERVAL, PROBING).unwrap();
         now = now.max(due);
-        assert_eq!(pulse.look(INTERVAL, PROBING, now), Verdict::Ask);
+        assert_eq!(pulse.look(INTERVAL, (PROBING, Silence::Decides), now), Verdict::Ask);
         pulse.answered(INTERVAL, now);
         assert_eq!(pulse.is_held(now), now < at(1000) + PATIENCE);
     }
@@ -79,10 +105,10 @@ fn a_slow_kernel_is_given_twice_the_time_it_took() {
 fn a_late_look_sends_one_question_and_waits_its_full_time() {
     let mut pulse = answering(Duration::ZERO);
     for stall in [10_000, 20_000, 30_000] {
-        assert_eq!(pulse.look(INTERVAL, PROBING, at(stall)), Verdict::Ask);
+        assert_eq!(pulse.look(INTERVAL, (PROBING, Silence::Decides), at(stall)), Verdict::Ask);
         assert_eq!(pulse.due(INTERVAL, PROBING), Some(at(stall + 200)));
     }
-    assert_eq!(pulse.look(INTERVAL, PROBING, at(30_199)), Verdict::Wait);
+    assert_eq!(pulse.look(INTERVAL, (PROBING, Silence::Decides), at(30_199)), Verdict::Wait);
 }
 
 #[test]

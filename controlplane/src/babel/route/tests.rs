@@ -76,7 +76,7 @@ fn keys_are_walked_in_their_order() {
         table.make(key(n));
     }
     let (mut walked, mut after) = (Vec::new(), None);
-    while let Some(next) = table.next_key(after) {
+    while let Some(next) = table.next(after).and_then(|id| table.get(id)).map(|entry| entry.key) {
         walked.push(next);
         after = Some(next);
     }
@@ -88,9 +88,9 @@ fn an_unused_distance_is_forgotten_after_three_minutes_and_the_entry_with_it() {
     let mut table = Table::default();
     let id = table.make(key(1));
     let distance = Distance { seqno: Seqno(1), metric: Metric(10) };
-    let source = |now| Source::new(RouterId::new([7; 8]).unwrap(), distance, now);
-    table.announce(id, source(Instant(0)), Instant(0));
-    table.announce(id, source(Instant(60_000_000)), Instant(60_000_000));
+    let source = |now| Source::new(RouterId::new([7; 8]).unwrap(), distance, now, Duration::ZERO);
+    table.announce(id, source(Instant(0)));
+    table.announce(id, source(Instant(60_000_000)));
     assert_eq!(table.sources(), 1);
     let due = table.get(id).unwrap().due().unwrap();
     assert!((240_000_000..240_100_000).contains(&due.0), "{due:?}");

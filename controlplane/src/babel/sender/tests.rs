@@ -157,3 +157,29 @@ fn what_was_given_up_is_owed() {
     sender.begin_dump(Receipt::Unneeded, now);
     assert_eq!(sender.len(), 1);
 }
+
+#[test]
+fn a_dump_that_becomes_long_on_its_way_is_acknowledged_from_there_on() {
+    let mut sender = Sender::default();
+    sender.begin_dump(Receipt::Unneeded, ms(0));
+    for n in 0..32 {
+        sender.pass(key(n));
+        assert_eq!(sender.receipt(), Receipt::Unneeded);
+    }
+    sender.pass(key(32));
+    assert_eq!(sender.receipt(), Receipt::Wanted);
+}
+
+#[test]
+fn one_that_restarts_is_told_all_no_more_often_than_one_that_asks() {
+    let mut sender = Sender::default();
+    sender.begin_dump(Receipt::Wanted, ms(5000));
+    sender.enqueue(key(1), Reason::Change, ms(5000));
+    send(&mut sender, ms(5000));
+    sender.restart();
+    assert_eq!((sender.len(), sender.dump_position()), (0, None));
+    assert!(sender.acknowledge(1, ms(5001)).is_empty());
+    assert_eq!(sender.next_opaque(), 2, "a late acknowledgement means nothing new");
+    sender.ask_dump(ms(5100));
+    assert_eq!(sender.wake(), Some(ms(6000)));
+}
