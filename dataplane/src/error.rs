@@ -50,6 +50,12 @@ pub enum Error {
          del {0}`) or rename it"
     )]
     Taken(IfName),
+    /// A route of the same prefix, table and metric is there that we did not make.
+    #[error(
+        "route {0}: somebody else has one of the same table and metric, which is left alone; delete it, or give it \
+         another metric"
+    )]
+    RouteTaken(String),
     /// Another socket has the UDP port.
     #[error("tunnel {name}: UDP port {port} is taken; choose another one")]
     PortTaken {

@@ -46,7 +46,7 @@ pub use crate::netlink::interface::Interface;
 pub use crate::netlink::monitor::{Events, KernelEvent};
 pub use crate::options::{Backend, Choice, Options};
 pub use crate::plan::plan;
-pub use crate::route_writer::RouteWriter;
+pub use crate::route_writer::{Retried, RouteWriter};
 pub use crate::router::Router;
 pub use crate::userspace::helper::helper_main;
 pub use crate::userspace::{HelperHealth, fuzz};

@@ -2,6 +2,7 @@
 //! and routes by one neighbour share a next-hop object, so that all of them move with one message.
 
 mod group;
+mod refused;
 mod targets;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,12 +14,14 @@ use sixwire_proto::link::LinkId;
 use sixwire_proto::prefix::Prefix;
 
 use self::group::Groups;
+use self::refused::Refused;
+pub use self::refused::Retried;
 use self::targets::{Naming, TargetId, Targets};
 use crate::error::Error;
 use crate::model::{NextHop, ROUTE_METRIC, RouteChange, RouteKey, RouteTarget};
 use crate::netlink::Netlink;
-use crate::netlink::batch::{Batch, BatchSocket, MOST, NLM_F_CREATE, NLM_F_REPLACE};
-use crate::netlink::nexthop::{self, Meaning, ObjectId, Write};
+use crate::netlink::batch::{Batch, BatchSocket, MOST, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
+use crate::netlink::nexthop::{self, Hop, Listing, Meaning, ObjectId, Write};
 use crate::netlink::route::{OwnRoute, RTM_DELROUTE, RTM_NEWROUTE, Table};
 
 /// The routes of one table that bear our mark. Nobody else writes them meanwhile; what others remove is to
@@ -31,6 +34,7 @@ pub struct RouteWriter {
     routes: Routes,
     objects: Objects,
     groups: Groups,
+    refused: Refused,
 }
 
 /// What leads where. Routes from everywhere, which are nearly all, take no room for a source.
@@ -66,7 +70,8 @@ impl RouteWriter {
             }
         };
         let (targets, routes) = (Targets::default(), Routes::default());
-        Ok(Self { socket, netlink, table, targets, routes, objects, groups: Groups::default() })
+        let (groups, refused) = (Groups::default(), Refused::default());
+        Ok(Self { socket, netlink, table, targets, routes, objects, groups, refused })
     }
 
     /// Reads what the kernel has of ours over these links (and what leads nowhere), to go on from there.
@@ -108,7 +113,7 @@ impl RouteWriter {
 
     /// All routes the kernel has, or is to have.
     pub fn keys(&self) -> impl Iterator<Item = RouteKey> {
-        self.routes.keys()
+        self.routes.keys().chain(self.refused.keys())
     }
 
     /// Puts back routes that somebody else removed; gives how many, and those the kernel refused.
@@ -116,16 +121,40 @@ impl RouteWriter {
         &mut self,
         keys: impl Iterator<Item = RouteKey>,
     ) -> (usize, Vec<(RouteKey, Error)>) {
-        let mut again = Vec::new();
+        let (mut again, mut ids) = (Vec::new(), BTreeSet::new());
         for key in keys {
             let Some(id) = self.routes.remove(key) else { continue };
             let Some(known) = self.targets.get(id).copied() else { continue };
             self.targets.count(id, -1);
-            // Its object may be gone as well: the routes that still name it are gone with it.
-            self.targets.retire(id);
+            ids.insert(id);
             again.push((key, Some(known.target)));
         }
+        self.retire_missing(ids);
         (again.len(), self.write(again).await)
+    }
+
+    /// No further route names an object that is gone as well; the routes that still name it are gone with it.
+    fn retire_missing(&mut self, mut ids: BTreeSet<TargetId>) {
+        ids.retain(|id| self.targets.object(*id).is_some());
+        if ids.is_empty() {
+            return;
+        }
+        let found = nexthop::objects(&mut self.socket, self.table.protocol).unwrap_or_default();
+        for id in ids {
+            if !self.is_whole(id, &found) {
+                self.targets.retire(id);
+            }
+        }
+    }
+
+    /// Whether the object of a target leads there.
+    fn is_whole(&self, id: TargetId, found: &Listing) -> bool {
+        let (Some(object), Some(known)) = (self.targets.object(id), self.targets.get(id)) else {
+            return false;
+        };
+        let RouteTarget::Via(NextHop { link, gateway, .. }) = known.target else { return false };
+        let leads = found.hops.get(&object) == Some(&Hop { link, gateway });
+        leads || found.groups.contains_key(&object)
     }
 
     /// Puts back the routes that named objects which somebody else, or the kernel, removed: it says nothing of them
@@ -162,7 +191,8 @@ impl RouteWriter {
     }
 
     fn is_change(&self, (key, wanted): &Wanted) -> bool {
-        self.target(*key) != *wanted
+        // Of one that was refused, something may be there all the same.
+        self.target(*key) != *wanted || self.refused.contains(*key)
     }
 
     fn target(&self, key: RouteKey) -> Option<RouteTarget> {
@@ -242,9 +272,12 @@ impl RouteWriter {
             refused
                 .extend(still.into_iter().filter_map(|(n, error)| Some((*retry.get(n)?, error))));
         }
-        for (position, ((key, _), target)) in changes.iter().zip(&targets).enumerate() {
+        self.make_way(changes, &targets, &mut refused);
+        self.remove_outdated(changes, &refused);
+        for (position, ((key, wanted), target)) in changes.iter().zip(&targets).enumerate() {
             let failed = refused.iter().any(|(at, _)| *at == position);
             self.note(*key, target.filter(|_| !failed));
+            self.refused.note(*key, wanted.filter(|_| failed));
         }
         let named = |(at, error): (usize, Error)| Some((changes.get(at)?.0, error));
         refused.into_iter().filter_map(named).collect()
@@ -265,7 +298,7 @@ impl RouteWriter {
             let object = id.and_then(|id| self.targets.object(id));
             match self.table.message(&change, ROUTE_METRIC, object) {
                 Ok(message) => {
-                    add(&mut batch, &change, &message);
+                    add(&mut batch, (&change, self.routes.get(*key)), &message);
                     sent.push((position, change));
                 }
                 Err(invalid) => {
@@ -391,9 +424,17 @@ impl Routes {
     }
 }
 
-fn add(batch: &mut Batch, change: &RouteChange, message: &RouteMessage) {
+fn add(
+    batch: &mut Batch,
+    (change, present): (&RouteChange, Option<TargetId>),
+    message: &RouteMessage,
+) {
     match change {
-        RouteChange::Replace(..) => batch.add(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, message),
+        // The kernel would replace a route of whatever protocol.
+        RouteChange::Replace(..) => {
+            let how = if present.is_some() { NLM_F_REPLACE } else { NLM_F_EXCL };
+            batch.add(RTM_NEWROUTE, NLM_F_CREATE | how, message);
+        }
         RouteChange::Remove(_) => batch.add(RTM_DELROUTE, 0, message),
     }
 }

@@ -197,6 +197,7 @@ impl RouteWriter {
         let anchor = self.anchor(gateway, shares);
         let bundle = Bundle { anchor, shares: shares.clone() };
         self.groups.bundles.insert(gateway, bundle);
+        self.refused.redirect(NextHop { link: anchor, gateway, preferred_source: None });
         let mut rewritten = BTreeMap::new();
         for (id, hop, object) in self.targets.by_gateway(gateway) {
             let to = NextHop { link: anchor, ..hop };

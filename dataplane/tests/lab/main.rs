@@ -14,6 +14,7 @@ mod killed;
 mod lacking;
 mod node;
 mod ownership;
+mod refused;
 mod routes;
 mod tunnels;
 mod wireguard;

@@ -206,3 +206,25 @@ fn a_second_writer_goes_on_where_the_first_ended() {
         a.down(&data);
     }
 }
+
+#[test]
+fn one_route_that_is_removed_leaves_the_object_of_its_neighbour_in_use() {
+    let a = Node::start(144);
+    let link = wire(&a, "w0");
+    let (data, _events) = a.open();
+    let (own, _) = writer(&a, &data);
+    let many = keys(20);
+    let own = write(&a, own, all(&many, Some(via(link, "fe80::1"))));
+    let before = objects(&a);
+    a.sh(&format!("ip -6 route del {} metric 6326 proto 42", many[0].prefix));
+    let lost = many[0];
+    let own = a.run(move || async move {
+        let mut own = own;
+        let (restored, refused) = own.vanished([lost].into_iter()).await;
+        assert_eq!((restored, refused.len()), (1, 0));
+        own
+    });
+    assert_eq!((count(&a, "via fe80::1"), objects(&a)), (many.len(), before));
+    drop(own);
+    a.down(&data);
+}
