@@ -1,16 +1,19 @@
 //! Writes the engine's decisions into the kernel: the latest for each route wins, changes go out in
 //! batches, and routes found at start stay until they are confirmed or their time is over.
 
+mod retries;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use sixwire_dataplane::model::{NextHop, RouteKey, RouteTarget};
-use sixwire_dataplane::{Error, RouteWriter};
+use sixwire_dataplane::{Error, Retried, RouteWriter};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{info, warn};
 
+use self::retries::Retries;
 use super::mailbox::Mailbox;
 use super::neighbourhood::{NeighbourNews, Neighbourhood, Spreads};
 use super::routing::RouteUpdates;
@@ -49,6 +52,7 @@ pub(super) struct KernelRoutes {
     neighbourhood: Neighbourhood,
     spreads: Spreads,
     refused: RefusedRoutes,
+    retries: Retries,
     tally: Arc<Tally>,
     /// Neighbours can announce what the kernel refuses as fast as they can send.
     lines: LineBudget,
@@ -70,7 +74,19 @@ impl KernelRoutes {
         let refused = RefusedRoutes::default();
         let lines = LineBudget::new(REFUSALS_PER_MINUTE);
         let (neighbourhood, spreads) = (Neighbourhood::default(), Spreads::default());
-        Self { writer, mail, neighbourhood, spreads, refused, tally, lines, own, unconfirmed }
+        let retries = Retries::new(Instant::now());
+        Self {
+            writer,
+            mail,
+            neighbourhood,
+            spreads,
+            refused,
+            retries,
+            tally,
+            lines,
+            own,
+            unconfirmed,
+        }
     }
 
     /// The neighbours whose flows are spread over several links, kept up to date.
@@ -101,6 +117,7 @@ impl KernelRoutes {
                 // With a neighbour's links known, its routes need not be written twice.
                 biased;
                 news = self.mail.neighbours.take() => self.spread(news).await,
+                () = sleep_until(self.retries.due()), if self.has_refused() => self.retry().await,
                 updates = self.mail.updates.take() => self.apply(updates).await,
                 drift = self.mail.drift.take() => self.restore(drift).await,
                 () = sleep_until(start + CONFIRM), if sweep_due => {
@@ -208,26 +225,50 @@ impl KernelRoutes {
         self.note(&keys, refused);
     }
 
+    /// What was refused for want of room, or because somebody else was there, gets its place once there is one.
+    async fn retry(&mut self) {
+        let Retried { accepted, refused } = self.writer.retry().await;
+        self.retries.tried(Instant::now(), (accepted.len(), refused.len()));
+        self.note(&accepted, refused);
+    }
+
     fn has_refused(&self) -> bool {
         !self.refused.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
     /// Enters what the kernel has refused; `written` were not, unless they are among it.
-    fn note(&self, written: &[RouteKey], errors: Vec<(RouteKey, Error)>) {
+    fn note(&mut self, written: &[RouteKey], errors: Vec<(RouteKey, Error)>) {
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        for key in written {
-            refused.remove(key);
+        if refused.is_empty() && !errors.is_empty() {
+            self.retries.begin(Instant::now());
         }
-        let count = errors.len();
-        for (number, (key, error)) in errors.into_iter().enumerate() {
+        let before: BTreeSet<RouteKey> =
+            written.iter().filter(|key| refused.remove(key)).copied().collect();
+        let mut count = 0;
+        for (key, error) in errors {
+            // Only the first time: it is tried again until it is accepted.
+            if !refused.insert(key) || before.contains(&key) {
+                continue;
+            }
+            count += 1;
             // Its link may have just gone; the engine will choose again.
-            if number < MOST_LINES && self.lines.take() {
+            if count <= MOST_LINES && self.lines.take() {
                 warn!(route = %key, %error, "the kernel refused a route");
             }
-            refused.insert(key);
+        }
+        if count > 0 {
+            self.tally.add_many("routes_refused", count);
         }
         if count > MOST_LINES && self.lines.take() {
             warn!(routes = count, "the kernel refused so many routes, the first are named above");
+        }
+        let settled = before.iter().filter(|key| !refused.contains(key)).count();
+        if settled > 0 && self.lines.take() {
+            info!(
+                routes = settled,
+                left = refused.len(),
+                "routes that the kernel had refused are settled"
+            );
         }
     }
 }
