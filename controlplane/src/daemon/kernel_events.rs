@@ -1,14 +1,17 @@
 //! Follows the kernel: what happens to our interfaces, addresses and routes behind our back is
 //! mended, many events at once by one look.
 
+mod looks;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use sixwire_dataplane::{Dataplane, Events, KernelEvent, forwarding};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{info, warn};
 
+use self::looks::Looks;
 use super::kernel_routes::Drift;
 use super::mailbox::Mailbox;
 use super::startup::OwnGround;
@@ -46,20 +49,37 @@ struct Burst {
 impl KernelWatch {
     /// Runs until the data plane is gone.
     pub(super) async fn run(mut self) {
-        while let Some(event) = self.events.next().await {
+        let mut looks = Looks::new(Instant::now());
+        loop {
+            let first = match looks.due() {
+                Some(due) => timeout_at(due, self.events.next()).await.ok(),
+                None => Some(self.events.next().await),
+            };
             let mut burst = Burst::default();
-            self.note(event, &mut burst).await;
+            let burst_began = first.is_some();
+            match first {
+                Some(Some(event)) => self.note(event, &mut burst).await,
+                Some(None) => return,
+                None => {}
+            }
             // A storm of events is one change: wait for its end, but not for long.
             let end = Instant::now() + STORM;
-            while Instant::now() < end
+            while burst_began
+                && Instant::now() < end
                 && let Ok(Some(event)) = timeout(CALM, self.events.next()).await
             {
                 self.note(event, &mut burst).await;
             }
             if burst.look_again {
-                self.look_again().await;
+                looks.ask();
             }
-            if burst.look_again || burst.guards_changed {
+            let begin = Instant::now();
+            let look = looks.due().is_some_and(|due| due <= begin);
+            if look {
+                self.look_again().await;
+                looks.looked(begin, Instant::now());
+            }
+            if look || burst.guards_changed {
                 self.restore_guards();
             }
             if burst.forwarding_off {
@@ -106,6 +126,7 @@ impl KernelWatch {
                 self.tally.add("events_lost");
                 burst.look_again = true;
                 burst.forwarding_off = true;
+                burst.underlay_changed = true;
             }
         }
     }
