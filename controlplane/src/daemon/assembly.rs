@@ -128,6 +128,7 @@ impl<'a> Foundation<'a> {
         // Ports first: a start that fails for one of them leaves the kernel as it was.
         let community = self.community(&wires)?;
         let routing = self.routing(&mut wires)?;
+        let (queries, api) = self.api()?;
         let mut kernel = self.kernel().await?;
         let (native, problems) = native::find_all(&self.config.babel.interfaces);
         for problem in &problems {
@@ -163,7 +164,6 @@ impl<'a> Foundation<'a> {
             (community.signalling.clone(), wires.tunnels.0.clone()),
         );
         spawn(&mut tasks, "signalling", served);
-        let (queries, api) = self.api()?;
 
         self.announce(&wires, &links).await;
         let reporter = Reporter {
@@ -198,7 +198,6 @@ impl<'a> Foundation<'a> {
 
     /// Opens the data plane, takes over what works in it and mends the rest.
     async fn kernel(&self) -> anyhow::Result<Kernel> {
-        let (shortcomings, mut warnings) = (self.enable_forwarding(), self.settings());
         let program = std::env::current_exe().context("cannot find our own program file")?;
         let run_dir = self.config.run_dir.clone();
         let arguments = vec!["wireguard-helper".into(), run_dir.clone().into()];
@@ -221,6 +220,8 @@ impl<'a> Foundation<'a> {
             guards: self.guards()?,
         };
         let adopted = ground.reconcile(&dataplane).await?;
+        // Last: a start that fails changes no parameter, and nothing is forwarded unguarded.
+        let (shortcomings, mut warnings) = (self.enable_forwarding(), self.settings());
         warnings.extend(adopted.unguarded.as_ref().map(ToString::to_string));
         info!(
             wireguard = %dataplane.backend(),

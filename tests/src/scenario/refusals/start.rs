@@ -25,7 +25,10 @@ pub fn starts_that_cannot_be_say_what_to_do(network: &mut Network) -> Result<()>
     fails(node, up(node, &[]), (&log, &["dailled", "dialled"]))?;
     node.configure("[signalling]\nport = \"six\"\n")?;
     fails(node, up(node, &[]), (&log, &["port"]))?;
-    node.configure("")?;
+    // Whoever may set parameters does.
+    node.configure("own_namespace = true\n")?;
+    let off = ["net/ipv6/conf/all/forwarding=0", "net/ipv4/ip_forward=0"];
+    namespace.sysctl(&off)?;
 
     let taken = namespace.within(|| UdpSocket::bind(("::", 6326)))??;
     fails(node, up(node, &[]), (&log, &["6326", "in use", "signalling.port"]))?;
@@ -51,6 +54,7 @@ pub fn starts_that_cannot_be_say_what_to_do(network: &mut Network) -> Result<()>
     command.arg(&absent);
     fails(node, command, (&log, &["has not joined", "sixwire join"]))?;
 
+    node.configure("")?;
     node.up()?;
     node.wait_status(Duration::from_secs(20))?;
     refuses(up(node, &[]), (&log, &["sixwire"])).context("a second daemon")
@@ -183,8 +187,9 @@ fn up(node: &Node, before: &[&str]) -> Command {
     command
 }
 
-/// The command ends by itself with these words, and leaves no interface and no route.
+/// The command ends by itself with these words, and leaves no interface, no route and no parameter changed.
 fn fails(node: &Node, command: Command, (log, words): (&Path, &[&str])) -> Result<()> {
+    let before = parameters(node)?;
     refuses(command, (log, words))?;
     let left = node.tunnel_interfaces()?;
     ensure!(left.is_empty(), "{words:?}: left {left:?}");
@@ -195,7 +200,20 @@ fn fails(node: &Node, command: Command, (log, words): (&Path, &[&str])) -> Resul
     ensure!(!tables.contains("sixwire"), "{words:?}: left the table: {tables}");
     let helper = node.host.namespace.processes()?;
     ensure!(helper.is_empty(), "{words:?}: left the processes {helper:?}");
+    let after = parameters(node)?;
+    ensure!(after == before, "{words:?}: kernel parameters were {before}, are {after}");
     Ok(())
+}
+
+/// The kernel parameters that a daemon may set.
+fn parameters(node: &Node) -> Result<String> {
+    let keys = [
+        "net.ipv6.conf.all.forwarding",
+        "net.ipv4.ip_forward",
+        "net.ipv4.nexthop_compat_mode",
+        "net.ipv6.fib_multipath_hash_policy",
+    ];
+    run(node.host.namespace.command("sysctl").args(keys))
 }
 
 fn refuses(mut command: Command, (log, words): (&Path, &[&str])) -> Result<()> {
