@@ -220,10 +220,19 @@ impl Dataplane {
     }
 
     async fn create_tunnel(&self, name: &IfName, tunnel: &Tunnel) -> Result<LinkId, Error> {
-        self.guards.add(name, &tunnel.wireguard)?;
+        let before = self.guards.add(name, &tunnel.wireguard)?;
         let made = self.tunnels.create(name, tunnel).await;
         if made.is_err() {
-            self.guards.forget(name)?;
+            let undone = match before {
+                // It lives on as it was.
+                (Some(port), sources) if self.tunnels.is_there(name).await => {
+                    self.guards.change(name, Some(port), sources).map(drop)
+                }
+                _ => self.guards.forget(name),
+            };
+            if let Err(error) = undone {
+                tracing::warn!("{error}");
+            }
         }
         made
     }
@@ -234,8 +243,11 @@ impl Dataplane {
         let sources = (!peers.is_empty()).then(|| Sources::of(allowed));
         let before = self.guards.change(name, port, sources)?;
         let updated = self.tunnels.update(name, update).await;
-        if updated.is_err() && port.is_some() {
-            self.guards.change(name, before, None)?;
+        if updated.is_err()
+            && port.is_some()
+            && let Err(error) = self.guards.change(name, before, None)
+        {
+            tracing::warn!("{error}");
         }
         updated
     }

@@ -98,14 +98,20 @@ impl GuardTable {
         self.state().ports.keys().cloned().collect()
     }
 
-    /// Lets a tunnel's traffic in, before there is any.
-    pub(crate) fn add(&self, name: &IfName, wireguard: &WireGuard) -> Result<(), Error> {
+    /// Lets a tunnel's traffic in, before there is any; gives the port it had, and what it might bring.
+    pub(crate) fn add(
+        &self,
+        name: &IfName,
+        wireguard: &WireGuard,
+    ) -> Result<(Option<u16>, Option<Sources>), Error> {
         let state = &mut *self.state();
         let before = state.ports.insert(name.clone(), wireguard.port);
-        state.amend(|guards| {
+        let sources = state.wanted.as_ref().and_then(|guards| guards.tunnels.get(name).cloned());
+        let outcome = state.amend(|guards| {
             guards.ports.retain(|port| Some(*port) != before);
             guards.add(name, wireguard);
-        })
+        });
+        outcome.map(|()| (before, sources))
     }
 
     /// Follows a change of a tunnel, to the port that it is to have and to what it may bring; gives the port it had.

@@ -31,6 +31,14 @@ pub(crate) struct Tunnels {
     slots: Arc<Semaphore>,
 }
 
+/// Since when an interface is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Age {
+    /// It was just made, and is down.
+    Fresh,
+    Found,
+}
+
 impl Tunnels {
     pub(crate) fn new(netlink: Netlink, backend: Backend, helper: Helper, ours: Ours) -> Self {
         let Ours { removing, mtus } = ours;
@@ -102,19 +110,26 @@ impl Tunnels {
         self.removal_ended(name).await;
         let update = complete(tunnel);
         match self.usable(name).await? {
-            Some(link) => self.change(&link, &update).await?,
+            Some(link) => self.change_or_restore(&link, &update).await?,
             None if tunnel.wireguard.private_key.is_none() => {
                 return Err(Error::KeyUnknown(name.clone()));
             }
             None => {
                 let made = self.make(name, tunnel.mtu, &update).await;
-                if made.is_err() {
-                    self.remove(name).await?;
+                if made.is_err()
+                    && let Err(left) = self.remove(name).await
+                {
+                    tracing::warn!("{left}");
                 }
                 made?;
             }
         }
         Ok(self.found(name).await?.id)
+    }
+
+    /// Whether there is, and will be, an interface of that name.
+    pub(crate) async fn is_there(&self, name: &IfName) -> bool {
+        !matches!(self.found(name).await, Err(Error::Gone { .. }))
     }
 
     /// Changes a living tunnel in place.
@@ -173,16 +188,16 @@ impl Tunnels {
             Backend::Embedded => self.helper.create(name, mtu).await?,
         }
         let link = self.found(name).await?;
-        self.change(&link, update).await
+        self.change((&link, Age::Fresh), update).await
     }
 
     /// A port that is taken is remembered by WireGuard all the same: it is told the old one again.
     async fn change_or_restore(&self, link: &Link, update: &TunnelUpdate) -> Result<(), Error> {
         if update.wireguard.port.is_none() {
-            return self.change(link, update).await;
+            return self.change((link, Age::Found), update).await;
         }
         let (before, _) = self.read(&link.name).await?;
-        let outcome = self.change(link, update).await;
+        let outcome = self.change((link, Age::Found), update).await;
         if matches!(outcome, Err(Error::PortTaken { .. })) {
             let port = Some(before.port);
             let restore = WireGuardUpdate { port, ..WireGuardUpdate::default() };
@@ -192,7 +207,7 @@ impl Tunnels {
         outcome
     }
 
-    async fn change(&self, link: &Link, update: &TunnelUpdate) -> Result<(), Error> {
+    async fn change(&self, (link, age): (&Link, Age), update: &TunnelUpdate) -> Result<(), Error> {
         let netlink = &self.netlink;
         if let Some(mtu) = update.mtu.filter(|mtu| *mtu < LEAST_MTU) {
             return Err(Error::SmallMtu { name: link.name.clone(), mtu });
@@ -206,7 +221,12 @@ impl Tunnels {
         }
         if let Some(wanted) = update.link_local {
             admit_ipv6(&link.name)?;
-            for address in address::addresses(netlink).await? {
+            // Listing all addresses of the machine costs; one that is down since it was made has none.
+            let others = match age {
+                Age::Fresh => Vec::new(),
+                Age::Found => address::addresses(netlink).await?,
+            };
+            for address in others {
                 if address.link == link.id && address.link_local().is_some_and(|a| a != wanted) {
                     address::remove(netlink, link.id, address.address).await?;
                 }

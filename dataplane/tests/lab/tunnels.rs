@@ -181,6 +181,11 @@ fn a_living_tunnel_keeps_its_port_when_the_new_one_is_taken() {
     update.wireguard.port = Some(PORT + 1);
     let refused = pair.a.apply(&pair.data[0], Change::UpdateTunnel(pair.name.clone(), update));
     assert!(matches!(refused, Err(Error::PortTaken { .. })), "{refused:?}");
+    let mut again = pair.desired[0].tunnels[&pair.name].clone();
+    again.wireguard.port = PORT + 1;
+    let refused = pair.a.apply(&pair.data[0], Change::CreateTunnel(pair.name.clone(), again));
+    assert!(matches!(refused, Err(Error::PortTaken { .. })), "{refused:?}");
+    assert!(pair.data[0].known_tunnels().contains(&pair.name), "its guards stay");
     let planned = pair.a.planned(&pair.data[0], &pair.desired[0]);
     assert!(planned.iter().all(|change| matches!(change, Change::Route(_))), "{planned:?}");
     pair.echoes();
