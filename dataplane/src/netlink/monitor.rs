@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
@@ -98,8 +99,7 @@ pub enum KernelEvent {
 pub struct Events(mpsc::Receiver<KernelEvent>);
 
 impl Events {
-    /// The next event; `None` when there will be no more, because the kernel's socket failed and the
-    /// [`Dataplane`](crate::Dataplane) is gone. Can be cancelled without losing any.
+    /// The next event; `None` when there will be no more, because the [`Dataplane`](crate::Dataplane) is gone. Can be cancelled without losing any.
     pub async fn next(&mut self) -> Option<KernelEvent> {
         self.0.recv().await
     }
@@ -182,13 +182,12 @@ pub(crate) async fn start(
             tokio::select! {
                 message = subscription.messages.next() => match message {
                     Some((message, _)) => outbox.put(watcher.event(&message)),
-                    None => match Subscription::open(news) {
-                        Ok(anew) => {
-                            subscription = anew;
-                            outbox.put(Some(KernelEvent::Overrun));
-                        }
-                        Err(error) => return tracing::error!("kernel events end: {error}"),
-                    },
+                    None => {
+                        let open = || Subscription::open(news).map_err(|error| error.to_string());
+                        let Some(anew) = reopened(open, &listener).await else { return };
+                        subscription = anew;
+                        outbox.put(Some(KernelEvent::Overrun));
+                    }
                 },
                 () = outbox.tell_loss(), if outbox.lost => {}
                 () = listener.closed() => return,
@@ -196,6 +195,28 @@ pub(crate) async fn start(
         }
     });
     Ok(())
+}
+
+/// Opens a socket for events anew, however long that takes; `None` when nobody wants them any more.
+pub(super) async fn reopened<T>(
+    mut open: impl FnMut() -> Result<T, String>,
+    events: &mpsc::Sender<KernelEvent>,
+) -> Option<T> {
+    let mut pause = REOPEN_LEAST;
+    loop {
+        // Before the first attempt as well: one that fails at once each time must not keep a processor busy.
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = events.closed() => return None,
+        }
+        match open() {
+            Ok(anew) => return Some(anew),
+            Err(error) => {
+                pause = REOPEN_MOST.min(pause * 2);
+                tracing::error!("no kernel events, trying again in {} s: {error}", pause.as_secs());
+            }
+        }
+    }
 }
 
 /// A connection that gets events; its handle keeps it open.
@@ -372,6 +393,9 @@ const GROUPS: [MulticastGroup; 7] = [
 ];
 /// Octets; holds the events of 20 000 routes that change at once (measured: 8 MiB hold 13 000).
 const RECEIVE_BUFFER: usize = 32 << 20;
+/// The pause before a socket for events is opened anew, and what it grows to.
+const REOPEN_LEAST: Duration = Duration::from_millis(500);
+const REOPEN_MOST: Duration = Duration::from_secs(30);
 /// Events that wait for the daemon.
 const QUEUE: usize = 1024;
 
@@ -418,5 +442,20 @@ mod tests {
         removing.insert(id);
         assert_eq!(told(&mut watcher, down()), None);
         assert_eq!(told(&mut watcher, deleted()), None);
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_cannot_be_opened_is_tried_again_and_ever_later() {
+        let (events, receiver) = channel();
+        let begin = tokio::time::Instant::now();
+        let mut tries = 0;
+        let open = || {
+            tries += 1;
+            if tries > 1 { Ok(tries) } else { Err("no room".to_owned()) }
+        };
+        assert_eq!(reopened(open, &events).await, Some(2));
+        assert!(begin.elapsed() >= Duration::from_millis(500 + 1000));
+        drop(receiver);
+        assert_eq!(reopened(|| Err::<(), _>("no room".to_owned()), &events).await, None);
     }
 }

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use super::attribute::attribute;
 use super::batch::messages;
-use super::monitor::{KernelEvent, Outbox};
+use super::monitor::{KernelEvent, Outbox, reopened};
 use super::{Netlink, nftables};
 use crate::error::Error;
 use crate::guards::TABLE;
@@ -35,14 +35,17 @@ pub(crate) fn start(
     let ours = requests.ports();
     let routing = listen(NETLINK_ROUTE, &ROUTING_GROUPS).map_err(failed)?;
     let note = move |notice: Notice<'_>| routing_event(&notice, protocol, &ours);
-    tokio::spawn(hear(routing, note, events.clone()));
+    let listener =
+        Listener { family: NETLINK_ROUTE, groups: &ROUTING_GROUPS, events: events.clone() };
+    tokio::spawn(listener.hear(routing, note));
     if let Some(port) = guards {
-        let nftables = listen(NETLINK_NETFILTER, &[NFTABLES_GROUP]).map_err(failed)?;
+        let nftables = listen(NETLINK_NETFILTER, &NFTABLES_GROUPS).map_err(failed)?;
         let note = move |notice: Notice<'_>| {
             let theirs = notice.port != port && nftables::is_about(notice.kind, notice.body, TABLE);
             theirs.then_some(KernelEvent::GuardsChanged)
         };
-        tokio::spawn(hear(nftables, note, events));
+        let listener = Listener { family: NETLINK_NETFILTER, groups: &NFTABLES_GROUPS, events };
+        tokio::spawn(listener.hear(nftables, note));
     }
     Ok(())
 }
@@ -58,35 +61,51 @@ fn listen(family: isize, groups: &[u32]) -> io::Result<TokioSocket> {
     Ok(socket)
 }
 
-async fn hear(
-    socket: TokioSocket,
-    event: impl Fn(Notice<'_>) -> Option<KernelEvent>,
+/// What is listened to, and who is told.
+struct Listener {
+    family: isize,
+    groups: &'static [u32],
     events: mpsc::Sender<KernelEvent>,
-) {
-    let mut buffer = Vec::with_capacity(LARGEST);
-    let mut outbox = Outbox::new(events.clone());
-    let mut before = None;
-    loop {
-        buffer.clear();
-        tokio::select! {
-            received = socket.recv(&mut buffer) => match received {
-                Ok(()) => for notice in messages(&buffer) {
-                    let event = event(notice);
-                    // One change of a table is told by a message for each of its parts.
-                    if event.is_some() && event != before {
-                        outbox.put(event.clone());
+}
+
+impl Listener {
+    async fn hear(
+        self,
+        mut socket: TokioSocket,
+        event: impl Fn(Notice<'_>) -> Option<KernelEvent>,
+    ) {
+        let Self { family, groups, events } = self;
+        let mut buffer = Vec::with_capacity(LARGEST);
+        let mut outbox = Outbox::new(events.clone());
+        let mut before = None;
+        loop {
+            buffer.clear();
+            tokio::select! {
+                received = socket.recv(&mut buffer) => match received {
+                    Ok(()) => for notice in messages(&buffer) {
+                        let event = event(notice);
+                        // One change of a table is told by a message for each of its parts.
+                        if event.is_some() && event != before {
+                            outbox.put(event.clone());
+                        }
+                        before = event;
+                    },
+                    Err(error) if error.raw_os_error() == Some(Errno::ENOBUFS as i32) => {
+                        outbox.put(Some(KernelEvent::Overrun));
                     }
-                    before = event;
+                    Err(error) => {
+                        tracing::error!("kernel events are read anew: {error}");
+                        let open = || listen(family, groups).map_err(|error| error.to_string());
+                        let Some(anew) = reopened(open, &events).await else { return };
+                        socket = anew;
+                        outbox.put(Some(KernelEvent::Overrun));
+                    }
                 },
-                Err(error) if error.raw_os_error() == Some(Errno::ENOBUFS as i32) => {
-                    outbox.put(Some(KernelEvent::Overrun));
-                }
-                Err(error) => return tracing::error!("kernel events end: {error}"),
-            },
-            () = outbox.tell_loss(), if outbox.lost => {}
-            () = events.closed() => return,
+                () = outbox.tell_loss(), if outbox.lost => {}
+                () = events.closed() => return,
+            }
+            before = None;
         }
-        before = None;
     }
 }
 
@@ -127,7 +146,7 @@ pub(super) fn routing_event(
 /// `linux/rtnetlink.h`: rules of IPv4 and IPv6, their configuration, next-hop objects.
 const ROUTING_GROUPS: [u32; 5] = [8, 19, 24, 25, 32];
 /// `linux/netfilter/nfnetlink.h`, NFNLGRP_NFTABLES.
-const NFTABLES_GROUP: u32 = 7;
+const NFTABLES_GROUPS: [u32; 1] = [7];
 const RTM_DELRULE: u16 = 33;
 const RTM_NEWNETCONF: u16 = 80;
 const RTM_DELNEXTHOP: u16 = 105;
