@@ -9,7 +9,7 @@ use tokio::time::Instant;
 pub(super) struct Losses {
     restarts: u64,
     last_restart: Option<Instant>,
-    /// Ends and failed starts, each soon after the one before.
+    /// Failed starts, and ends soon after a start.
     in_a_row: u32,
     last_end: Option<Instant>,
     not_before: Option<Instant>,
@@ -31,7 +31,10 @@ pub struct HelperHealth {
 impl Losses {
     /// It ended, or could not be started.
     pub(super) fn ended(&mut self, reason: Option<String>, now: Instant) {
-        let soon = self.last_end.is_some_and(|last| now.duration_since(last) < CALM);
+        let soon = self.last_end.is_some_and(|end| match self.last_restart {
+            Some(start) if start >= end => now.duration_since(start) < SHORT_LIFE,
+            _ => now.duration_since(end) < CALM,
+        });
         self.in_a_row = if soon { self.in_a_row.saturating_add(1) } else { 1 };
         self.last_end = Some(now);
         self.reason = reason;
@@ -93,6 +96,8 @@ fn pause(in_a_row: u32) -> Duration {
 
 /// After so long without an end, the next one is the first again.
 const CALM: Duration = Duration::from_secs(60);
+/// One that carried tunnels for so long works, whatever ended it.
+const SHORT_LIFE: Duration = Duration::from_secs(5);
 const LEAST: Duration = Duration::from_millis(200);
 const MOST: Duration = Duration::from_secs(30);
 /// Ends in a row that are worth a word even when it runs again.
@@ -119,6 +124,20 @@ mod tests {
         assert_eq!(losses.health(now).restarts, 12);
         losses.ended(None, now + CALM);
         assert_eq!(losses.not_before(), Some(now + CALM), "the first of a new row");
+    }
+
+    #[test]
+    fn one_that_has_worked_for_some_seconds_is_started_again_at_once() {
+        let (mut losses, mut now) = (Losses::default(), Instant::now());
+        for _ in 0..8 {
+            losses.ended(None, now);
+            assert_eq!(losses.not_before(), Some(now));
+            losses.restarted(now);
+            now += SHORT_LIFE;
+        }
+        losses.ended(None, now);
+        losses.ended(None, now);
+        assert!(losses.not_before() > Some(now), "a failed start");
     }
 
     #[test]
