@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::control::{self, Ask};
-use super::device::Device;
+use super::device::{Device, Turn};
 use super::drops::Drops;
 use super::saved::Saved;
 use super::tun::{Tun, is_detached};
@@ -148,9 +148,12 @@ async fn carry(
     let outcome: io::Result<Infallible> = async {
         let mut device = Device::new(device, drops)?;
         loop {
-            device.turn(&mut asks).await?;
-            // Others on this thread have their turn.
-            tokio::task::yield_now().await;
+            match device.turn(&mut asks).await? {
+                // Others on this thread have their turn.
+                Turn::Cut => tokio::task::yield_now().await,
+                // It waits next, or has the other direction to do.
+                Turn::Done => {}
+            }
         }
     }
     .await;
