@@ -9,6 +9,7 @@ mod convergence;
 mod cost;
 mod faults;
 mod filters;
+mod intervals;
 mod keyed_network;
 mod limits;
 mod network;
