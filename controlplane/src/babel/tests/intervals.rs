@@ -3,10 +3,11 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use sixwire_proto::babel::{Tlv, Update};
+use sixwire_proto::babel::{Destination, Tlv, Update};
 use sixwire_proto::interval::Interval;
 use sixwire_proto::metric::{Cost, Metric};
 use sixwire_proto::seqno::Seqno;
+use sixwire_proto::time::Instant;
 
 use super::super::{
     Input, LinkParams, LinkQuality, LinkSensing, Output, Params, Target, wire_time,
@@ -15,6 +16,44 @@ use super::network::secs;
 use super::probe::{OWN, Probe, address, hello, ihu, link, prefix, router};
 
 const P: &str = "fd00:1::/64";
+
+/// Lets time pass while neighbours 1 to `count` live and acknowledge; when neighbour `of` was told of [`P`],
+/// and what was promised.
+fn refreshed(probe: &mut Probe, count: u8, of: u8, time: Duration) -> Vec<(Instant, Interval)> {
+    let (end, mut told, mut greet) = (probe.now + time, Vec::new(), probe.now);
+    while probe.now < end {
+        probe.wait(Duration::from_millis(100));
+        let now = probe.now;
+        let sent: Vec<_> = (1..=count).map(|n| (n, probe.sent_on(link(n)))).collect();
+        // What an acknowledgement sets free is looked at in the next round.
+        probe.outputs.clear();
+        for (n, (to, tlv)) in
+            sent.into_iter().flat_map(|(n, all)| all.into_iter().map(move |one| (n, one)))
+        {
+            match tlv {
+                Tlv::AckRequest { opaque, .. } if to != Destination::Multicast => {
+                    probe.hear(n, &[Tlv::Ack { opaque }]);
+                }
+                Tlv::Update(one) if n == of && one.route == Some(prefix(P)) => {
+                    told.push((now, one.interval));
+                }
+                _ => {}
+            }
+        }
+        if probe.now >= greet {
+            (1..=count).for_each(|n| probe.greet(n));
+            greet = probe.now + secs(4);
+        }
+    }
+    told
+}
+
+fn originate_many(probe: &mut Probe, count: usize) {
+    probe.originate(P, 0);
+    for n in 1..count {
+        probe.originate(&format!("fd02:0:{:x}:{:x}::/64", n >> 8, n & 0xff), 0);
+    }
+}
 
 #[test]
 fn a_distance_outlives_what_neighbours_hold_by_it() {
@@ -30,6 +69,62 @@ fn a_distance_outlives_what_neighbours_hold_by_it() {
     probe.live(2, secs(40));
     probe.update(2, P, (9, 5, 500));
     assert_eq!(probe.via(P), Some(2));
+}
+
+#[test]
+fn a_long_table_is_told_more_rarely_and_promises_no_more() {
+    for (count, least, most) in [(2, 14, 16), (2500, 28, 32), (10_000, 112, 128)] {
+        let mut probe = Probe::among(1);
+        originate_many(&mut probe, count);
+        refreshed(&mut probe, 1, 1, secs(40));
+        let told = refreshed(&mut probe, 1, 1, secs(3 * most));
+        assert!((2..=4).contains(&told.len()), "{count}: {told:?}");
+        for pair in told.windows(2) {
+            let took = pair[1].0.since(pair[0].0);
+            assert!(took >= secs(least) - secs(1) && took <= secs(most), "{count}: {took:?}");
+        }
+        let promise = Interval::from_duration(secs(most));
+        assert!(told.iter().all(|(_, interval)| *interval == promise), "{count}: {told:?}");
+    }
+}
+
+#[test]
+fn a_stretched_interval_stays_within_bounds_and_never_below_the_configured_one() {
+    for (configured, most) in [(20, 150), (200, 200), (600, 600)] {
+        let change: fn(Params) -> Params = match configured {
+            20 => |params| Params { update_interval: secs(20), ..params },
+            200 => |params| Params { update_interval: secs(200), ..params },
+            _ => |params| Params { update_interval: secs(600), ..params },
+        };
+        let mut probe = Probe::with(change).join(1);
+        originate_many(&mut probe, 12_000);
+        let told = refreshed(&mut probe, 1, 1, secs(configured + 20));
+        assert_eq!(told.last().unwrap().1, Interval::from_duration(secs(most)));
+    }
+}
+
+#[test]
+fn a_crowded_link_is_told_at_the_configured_pace_from_when_it_is() {
+    let mut probe = Probe::among(1);
+    originate_many(&mut probe, 10_000);
+    let told = refreshed(&mut probe, 1, 1, secs(40));
+    assert_eq!(told.last().unwrap().1, Interval::from_duration(secs(128)));
+    let mut promised = None;
+    for step in 0..160_u16 {
+        if step % 40 == 0 {
+            for n in 10..20 {
+                probe.hear_on(link(1), address(n), &[hello(1 + step / 40, 400), ihu(96)]);
+            }
+        }
+        probe.outputs.clear();
+        probe.wait(Duration::from_millis(100));
+        let multicast = |(to, tlv): (Destination, Tlv)| match tlv {
+            Tlv::Update(update) if to == Destination::Multicast => Some(update.interval),
+            _ => None,
+        };
+        promised = promised.or(probe.sent_on(link(1)).into_iter().find_map(multicast));
+    }
+    assert_eq!(promised, Some(Interval::from_duration(secs(16))));
 }
 
 #[test]
