@@ -32,3 +32,8 @@ fn flows_share_two_uplinks() {
 fn a_stock_router_carries_our_routes() {
     play(two(Plane::Kernel), &[scenario::stock_router_carries_our_routes]);
 }
+
+#[test]
+fn a_bad_wire_is_measured_and_lived_with() {
+    play(two(Plane::Kernel), &[scenario::bad_wire_is_measured_and_lived_with]);
+}

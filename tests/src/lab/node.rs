@@ -123,6 +123,10 @@ pub struct Peer {
     pub role: String,
     /// `up`, or what it is doing instead.
     pub state: String,
+    /// Babel's cost; none while it is unusable.
+    pub cost: Option<u16>,
+    /// Smoothed round-trip time, milliseconds.
+    pub rtt_ms: Option<f64>,
 }
 
 /// A row of `sixwire routes --json`, schema 1.

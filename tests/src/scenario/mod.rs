@@ -8,6 +8,7 @@ mod joining;
 mod refusals;
 mod survival;
 mod uplinks;
+mod wire;
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -34,6 +35,7 @@ pub use survival::{
     stopped_daemon_keeps_forwarding,
 };
 pub use uplinks::{cut_and_heal, flows_share_two_uplinks};
+pub use wire::bad_wire_is_measured_and_lived_with;
 
 /// A scenario: what to do with a network that has joined, and leaves in working order.
 pub type Scenario = fn(&mut Network) -> Result<()>;
