@@ -30,8 +30,9 @@ fn measure(speaker: Speaker, (count, title): (u32, &str)) -> Result<Vec<Figure>>
     let mut figures = Vec::new();
     let mut note = |metric: &str, unit: &'static str, value: f64| {
         let metric = format!("{title} routes: {metric}");
-        eprintln!("{speaker:?}: {metric}: {value:.3} {unit}");
-        figures.push(Figure { metric, unit, value });
+        let figure = Figure::taken(&metric, unit, value);
+        eprintln!("{speaker:?}: {metric}: {value:.3} {unit} (load {})", figure.load);
+        figures.push(figure);
     };
     note("memory before", "MiB", course.memory()?);
     let Some(all) = course.fill()? else { return Ok(figures) };

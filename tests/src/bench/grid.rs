@@ -1,11 +1,10 @@
 //! How soon a grid of routers is up and heals, and what it says at rest: ours, babeld and BIRD in turn.
 
-use std::fs;
 use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{Figure, Measurement, Options, compare};
+use super::{Figure, Measurement, Options, compare, load};
 use crate::clock::{now, pause, wait_for};
 use crate::lab::Lab;
 use crate::line::Speaker;
@@ -26,13 +25,12 @@ fn measure(name: &str, speaker: Speaker) -> Result<Vec<Figure>> {
     let mut figures = Vec::new();
     // Each is told as soon as it is known, with the load of the machine, which it depends on.
     let mut note = |metric: &str, unit: &'static str, value: Option<f64>| {
-        let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-        let load = load.split(' ').next().unwrap_or_default();
+        let load = load();
         match value {
             Some(value) => eprintln!("{name}: {metric}: {value:.2} {unit} (load {load})"),
             None => eprintln!("{name}: {metric}: not in time (load {load})"),
         }
-        figures.extend(value.map(|value| Figure { metric: metric.to_owned(), unit, value }));
+        figures.extend(value.map(|value| Figure::taken(metric, unit, value)));
     };
     for (timers, title) in [(Timers::Default, "grid 5x5"), (Timers::Fast, "grid 5x5, fast")] {
         grid((speaker, timers), title, &mut note)?;
@@ -159,8 +157,8 @@ const SIDE: usize = 5;
 const PING_INTERVAL: Duration = Duration::from_millis(50);
 /// Where the gap is one of milliseconds.
 const CLOSE_INTERVAL: Duration = Duration::from_millis(2);
-/// The longest any part may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// The longest any part may take: BIRD's repair alone can take a minute with its own timers.
+const PATIENCE: Duration = Duration::from_secs(150);
 /// Until histories are full and first updates are over.
 const SETTLE: Duration = Duration::from_secs(20);
 /// Two update intervals of ours, the longest.

@@ -6,6 +6,7 @@ mod baseline;
 mod chain;
 mod dataplane;
 mod grid;
+mod helper;
 mod hitless;
 mod idle;
 mod moves;
@@ -43,6 +44,12 @@ pub struct Measurement {
     pub baseline_name: Option<&'static str>,
     /// Ours divided by the other.
     pub ratio: Option<f64>,
+    /// How many runs these are the medians of.
+    pub runs: usize,
+    /// The machine's load, its mean of a minute, when our figure was taken.
+    pub load: f64,
+    /// The same for the other figure.
+    pub baseline_load: Option<f64>,
 }
 
 /// What one contestant did in one run.
@@ -54,6 +61,8 @@ pub struct Figure {
     pub unit: &'static str,
     /// The figure.
     pub value: f64,
+    /// The machine's load when it was taken.
+    pub load: f64,
 }
 
 /// How to measure.
@@ -80,12 +89,22 @@ pub enum Beside {
 pub type Benchmark = (&'static str, &'static str, fn(&Options) -> Result<Vec<Measurement>>);
 
 /// All benchmarks.
-pub const ALL: [Benchmark; 11] = [
+pub const ALL: [Benchmark; 13] = [
     ("start", "from the start of the last of six nodes to all pairs; reroute; memory", start::run),
     ("babel", "1 000 to 100 000 routes over a line of three, beside babeld and BIRD", babel::run),
     ("babel grid", "start, rest, silent cut and repair of 25 routers, beside the same", grid::run),
+    (
+        "babel next-hop",
+        "packets lost while the better of two ways changes, the same",
+        hitless::next_hop,
+    ),
     ("dataplane", "what packets cost, beside WireGuard by hand and others", dataplane::run),
     ("hitless", "packets lost through every change of a living network", hitless::run),
+    (
+        "helper",
+        "the embedded WireGuard is killed: until a ping passes and `status` says so",
+        helper::run,
+    ),
     ("up", "from `sixwire up` to the first ping, direct and through a transit node", up::run),
     ("adopt", "start with 100 tunnels and 10 000 routes in the kernel; first start", adopt::run),
     ("moves", "10 000 routes change their neighbour", moves::run),
@@ -103,14 +122,14 @@ pub const ALL: [Benchmark; 11] = [
 ];
 
 impl Measurement {
-    /// A figure by itself.
+    /// A figure by itself, taken once and just now.
     #[must_use]
     pub fn alone(metric: &str, unit: &'static str, value: f64) -> Self {
-        let metric = metric.to_owned();
-        Self { metric, value, unit, baseline: None, baseline_name: None, ratio: None }
+        let ours = Median { value, load: load(), ratio: None };
+        Self::new((metric, unit), 1, ours, (None, None))
     }
 
-    /// A figure and a baseline's.
+    /// A figure and a baseline's, both taken once and just now.
     #[must_use]
     pub fn against(
         metric: &str,
@@ -118,10 +137,53 @@ impl Measurement {
         value: f64,
         (baseline_name, baseline): (&'static str, f64),
     ) -> Self {
-        let ratio = (baseline > 0.0).then(|| value / baseline);
-        let (metric, baseline) = (metric.to_owned(), Some(baseline));
-        Self { metric, value, unit, baseline, baseline_name: Some(baseline_name), ratio }
+        let ratio = quotient(value, baseline);
+        let ours = Median { value, load: load(), ratio: None };
+        let theirs = Median { value: baseline, load: load(), ratio };
+        Self::new((metric, unit), 1, ours, (Some(baseline_name), Some(theirs)))
     }
+
+    fn new(
+        (metric, unit): (&str, &'static str),
+        runs: usize,
+        ours: Median,
+        (baseline_name, theirs): (Option<&'static str>, Option<Median>),
+    ) -> Self {
+        Self {
+            metric: metric.to_owned(),
+            value: ours.value,
+            unit,
+            baseline: theirs.map(|theirs| theirs.value),
+            baseline_name,
+            ratio: theirs.and_then(|theirs| theirs.ratio),
+            runs,
+            load: ours.load,
+            baseline_load: theirs.map(|theirs| theirs.load),
+        }
+    }
+}
+
+impl Figure {
+    /// A figure that was taken just now.
+    #[must_use]
+    pub fn taken(metric: &str, unit: &'static str, value: f64) -> Self {
+        Self { metric: metric.to_owned(), unit, value, load: load() }
+    }
+}
+
+/// One contestant's figure over all runs.
+#[derive(Clone, Copy, Debug)]
+struct Median {
+    value: f64,
+    load: f64,
+    /// Ours divided by it.
+    ratio: Option<f64>,
+}
+
+/// The machine's load, its mean of a minute. Zero where the kernel does not tell.
+fn load() -> f64 {
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').next().and_then(|first| first.parse().ok()).unwrap_or_default()
 }
 
 impl Options {
@@ -141,17 +203,15 @@ fn compare(contestants: &[(&'static str, Vec<Vec<Figure>>)]) -> Result<Vec<Measu
     let first = ours.first().context("ours was measured")?;
     let mut rows = Vec::new();
     for Figure { metric, unit, .. } in first {
-        let value = median(ours, metric).with_context(|| format!("ours failed: {metric}"))?;
-        let mut row = |baseline_name: Option<&'static str>, baseline: Option<f64>| {
-            let ratio = baseline.map(|baseline| value / baseline);
-            let metric = metric.clone();
-            rows.push(Measurement { metric, value, unit, baseline, baseline_name, ratio });
-        };
+        let own = median(ours, metric).with_context(|| format!("ours failed: {metric}"))?;
+        let mut row = |other| rows.push(Measurement::new((metric, unit), ours.len(), own, other));
         if others.is_empty() {
-            row(None, None);
+            row((None, None));
         }
         for (name, runs) in others {
-            row(Some(name), median(runs, metric));
+            let theirs = median(runs, metric)
+                .map(|theirs| Median { ratio: quotient(own.value, theirs.value), ..theirs });
+            row((Some(name), theirs));
         }
     }
     Ok(rows)
@@ -164,40 +224,50 @@ fn compare_within_runs(
 ) -> Result<Vec<Measurement>> {
     let ((_, ours), others) = contestants.split_first().context("somebody was measured")?;
     let first = ours.first().context("ours was measured")?;
-    let of = |run: &Vec<Figure>, metric: &str| {
-        run.iter().find(|one| one.metric == metric).map(|one| one.value)
-    };
     let mut rows = Vec::new();
     for Figure { metric, unit, .. } in first {
-        let values = ours.iter().filter_map(|run| of(run, metric));
-        let value = middle(values).with_context(|| format!("ours failed: {metric}"))?;
+        let all: Vec<&Figure> = ours.iter().filter_map(|run| find(run, metric)).collect();
+        let own = median_of(&all).with_context(|| format!("ours failed: {metric}"))?;
+        let mut row = |other| rows.push(Measurement::new((metric, unit), all.len(), own, other));
         if others.is_empty() {
-            rows.push(Measurement::alone(metric, unit, value));
+            row((None, None));
         }
         for (name, runs) in others {
             let pairs = ours.iter().zip(runs);
-            let pairs =
-                pairs.filter_map(|(one, other)| Some((of(one, metric)?, of(other, metric)?)));
-            let pairs: Vec<_> = pairs.collect();
-            let ratio = middle(pairs.iter().map(|(one, other)| one / other));
-            let baseline = middle(pairs.iter().map(|(_, other)| *other));
-            let (metric, baseline_name) = (metric.clone(), Some(*name));
-            rows.push(Measurement { metric, value, unit, baseline, baseline_name, ratio });
+            let pairs: Vec<(&Figure, &Figure)> = pairs
+                .filter_map(|(one, other)| find(one, metric).zip(find(other, metric)))
+                .collect();
+            let ratios = pairs.iter().filter_map(|(one, other)| quotient(one.value, other.value));
+            let ratio = middle(ratios);
+            let theirs: Vec<&Figure> = pairs.into_iter().map(|(_, other)| other).collect();
+            row((Some(name), median_of(&theirs).map(|theirs| Median { ratio, ..theirs })));
         }
     }
     Ok(rows)
+}
+
+/// One figure divided by another, which may be nothing.
+fn quotient(one: f64, other: f64) -> Option<f64> {
+    (other > 0.0).then(|| one / other)
+}
+
+fn find<'a>(run: &'a [Figure], metric: &str) -> Option<&'a Figure> {
+    run.iter().find(|one| one.metric == metric)
+}
+
+fn median(runs: &[Vec<Figure>], metric: &str) -> Option<Median> {
+    median_of(&runs.iter().map(|run| find(run, metric)).collect::<Option<Vec<_>>>()?)
+}
+
+fn median_of(figures: &[&Figure]) -> Option<Median> {
+    let value = middle(figures.iter().map(|one| one.value))?;
+    Some(Median { value, load: middle(figures.iter().map(|one| one.load))?, ratio: None })
 }
 
 fn middle(values: impl Iterator<Item = f64>) -> Option<f64> {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied()
-}
-
-fn median(runs: &[Vec<Figure>], metric: &str) -> Option<f64> {
-    let of = |run: &Vec<Figure>| Some(run.iter().find(|one| one.metric == metric)?.value);
-    let values: Vec<f64> = runs.iter().map(of).collect::<Option<_>>()?;
-    middle(values.into_iter())
 }
 
 /// Prints the table and writes `target/bench/NAME.json`, whose path it returns.
@@ -213,6 +283,9 @@ pub fn publish(name: &str, measurements: &[Measurement]) -> Result<PathBuf> {
         "unit",
         "ratio",
         "baseline is",
+        "runs",
+        "load",
+        "its load",
     ]);
     for one in measurements {
         let figure = |figure: Option<f64>| figure.map_or_else(String::new, |it| format!("{it:.2}"));
@@ -223,15 +296,20 @@ pub fn publish(name: &str, measurements: &[Measurement]) -> Result<PathBuf> {
             one.unit.to_owned(),
             figure(one.ratio),
             one.baseline_name.unwrap_or_default().to_owned(),
+            one.runs.to_string(),
+            figure(Some(one.load)),
+            figure(one.baseline_load),
         ]);
     }
-    for column in [1, 2, 4] {
+    for column in [1, 2, 4, 6, 7, 8] {
         if let Some(column) = table.column_mut(column) {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
     println!("{table}");
-    println!("machine load at the end: {}", fs::read_to_string("/proc/loadavg")?.trim());
+    println!(
+        "figures are medians of that many runs; load is the machine's when a figure was taken"
+    );
     let directory = target_directory().join("bench");
     fs::create_dir_all(&directory)?;
     let path = directory.join(format!("{}.json", name.replace(' ', "-")));

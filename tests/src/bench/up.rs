@@ -31,7 +31,7 @@ pub(super) fn run(options: &Options) -> Result<Vec<Measurement>> {
             for (what, took) in ["direct", "through a transit node"].iter().zip(answers) {
                 let metric = format!("{title}: first ping, {what}");
                 eprintln!("{time}: {metric}: {took:.3} s");
-                run.push(Figure { metric, unit: "s", value: took });
+                run.push(Figure::taken(&metric, "s", took));
             }
         }
         runs.push(run);

@@ -5,7 +5,6 @@ mod links;
 mod meshes;
 mod traffic;
 
-use std::fs;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::Command;
@@ -191,11 +190,9 @@ impl Contestant {
 
     /// Keeps figures, and tells them with the load of the machine, which they depend on.
     fn note(&mut self, title: &str, figures: Vec<Figure>) {
-        let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-        let load = load.split(' ').next().unwrap_or_default().to_owned();
         for mut figure in figures {
             figure.metric = format!("{title}: {}", figure.metric);
-            let Figure { metric, unit, value } = &figure;
+            let Figure { metric, unit, value, load } = &figure;
             eprintln!("{}: {metric}: {value:.3} {unit} (load {load})", self.name);
             if let Some(run) = self.runs.last_mut() {
                 run.push(figure);
@@ -223,7 +220,7 @@ fn show(contestants: &[(&'static str, Vec<Vec<Figure>>)]) {
 }
 
 fn figure(metric: &str, unit: &'static str, value: f64) -> Figure {
-    Figure { metric: metric.to_owned(), unit, value }
+    Figure::taken(metric, unit, value)
 }
 
 /// Ours first; then who can be had, or why not.

@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
 
-use super::{Measurement, Options};
+use super::{Figure, Measurement, Options, compare};
 use crate::clock::{now, wait_for};
 use crate::lab::{Lab, Plane};
 use crate::ping::{Flow, Pinger};
@@ -51,6 +51,30 @@ pub(super) fn run(options: &Options) -> Result<Vec<Measurement>> {
         measurements.push(Measurement::alone(&name("longest gap"), "ms", gap.as_secs_f64() * 1e3));
     }
     Ok(measurements)
+}
+
+/// The next hop changes under ours, babeld and BIRD in turn.
+pub(super) fn next_hop(options: &Options) -> Result<Vec<Measurement>> {
+    let mut all = Vec::new();
+    for (name, speaker) in options.contestants() {
+        let mut runs = Vec::new();
+        for _ in 0..options.runs {
+            eprintln!("{name}:");
+            let Outcome { times, sent, lost, gap, .. } =
+                diamond::next_hop(&mut Lab::new()?, speaker)?;
+            let figure = |what: &str, unit, value| {
+                let metric = format!("next hop changes, {times} times: {what}");
+                Figure::taken(&metric, unit, value)
+            };
+            runs.push(vec![
+                figure("sent", "packets", f64::from(u32::try_from(sent)?)),
+                figure("lost", "packets", f64::from(u32::try_from(lost)?)),
+                figure("longest gap", "ms", gap.as_secs_f64() * 1e3),
+            ]);
+        }
+        all.push((name, runs));
+    }
+    compare(&all)
 }
 
 impl Traffic {
