@@ -18,13 +18,14 @@ pub(super) fn run(question: &Question) -> anyhow::Result<()> {
     })
 }
 
-const COLUMNS: [Column; 6] = [
+const COLUMNS: [Column; 7] = [
     Column::Text("DESTINATION"),
     Column::Text("STATE"),
     Column::Number("METRIC"),
     Column::Text("ROUTER-ID"),
     Column::Text("INTERFACE"),
     Column::Text("NEXT HOP"),
+    Column::Text("KERNEL"),
 ];
 
 fn text(report: &RoutesReport) -> String {
@@ -42,6 +43,7 @@ fn row(route: &RouteReport) -> Vec<String> {
         route.router_id.to_string(),
         or_dash(route.interface.as_ref()),
         or_dash(route.next_hop),
+        or_dash(route.installed.map(|yes| if yes { "yes" } else { "no" })),
     ]
 }
 
@@ -70,6 +72,7 @@ mod tests {
             refmetric: Some(0),
             seqno: Some(1),
             state: "own".to_owned(),
+            installed: None,
         };
         let foreign = RouteReport {
             destination: "::/0".parse().unwrap(),
@@ -80,11 +83,22 @@ mod tests {
             state: "unreachable".to_owned(),
             ..own.clone()
         };
+        let used = RouteReport {
+            source: None,
+            metric: Some(96),
+            state: "selected".to_owned(),
+            installed: Some(true),
+            ..foreign.clone()
+        };
+        let refused = RouteReport { installed: Some(false), ..used.clone() };
         let expected = "\
-DESTINATION          STATE        METRIC  ROUTER-ID         INTERFACE  NEXT HOP
-fd00:1::/64          own               0  0123456789abcdef  -          -
-::/0 from fd00::/16  unreachable       -  0123456789abcdef  eth0       fe80::1
+DESTINATION          STATE        METRIC  ROUTER-ID         INTERFACE  NEXT HOP  KERNEL
+fd00:1::/64          own               0  0123456789abcdef  -          -         -
+::/0 from fd00::/16  unreachable       -  0123456789abcdef  eth0       fe80::1   -
+::/0                 selected         96  0123456789abcdef  eth0       fe80::1   yes
+::/0                 selected         96  0123456789abcdef  eth0       fe80::1   no
 ";
-        assert_eq!(text(&RoutesReport { schema: Schema, routes: vec![own, foreign] }), expected);
+        let routes = vec![own, foreign, used, refused];
+        assert_eq!(text(&RoutesReport { schema: Schema, routes }), expected);
     }
 }

@@ -24,7 +24,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::report::{ChangeReport, CountersReport, NeighboursReport, RoutesReport};
+use super::report::{ChangeReport, CountersReport, Kernel, NeighboursReport, RoutesReport};
 use crate::daemon::api::Schema;
 use crate::daemon::routing::Command;
 
@@ -84,16 +84,16 @@ impl Server {
     }
 
     /// Serves for ever.
-    pub(super) async fn serve(&self, commands: mpsc::Sender<Command>) {
+    pub(super) async fn serve(&self, commands: mpsc::Sender<Command>, kernel: Kernel) {
         let places = Arc::new(Semaphore::new(CLIENT_LIMIT));
         loop {
             // One more than there are places waits in the kernel's queue.
             let place = Arc::clone(&places).acquire_owned().await;
             match self.listener.accept().await {
                 Ok((stream, _)) => {
-                    let commands = commands.clone();
+                    let (commands, kernel) = (commands.clone(), kernel.clone());
                     tokio::spawn(async move {
-                        client(stream, &commands).await;
+                        client(stream, &commands, &kernel).await;
                         drop(place);
                     });
                 }
@@ -115,11 +115,11 @@ impl Drop for Server {
 }
 
 /// Serves one client. Its errors are its own affair.
-async fn client(mut stream: UnixStream, commands: &mpsc::Sender<Command>) {
+async fn client(mut stream: UnixStream, commands: &mpsc::Sender<Command>, kernel: &Kernel) {
     let read = timeout(LINE_TIMEOUT, read_request(&mut stream)).await;
     let problem = match read {
         Ok(Ok(Request::Monitor)) => return monitor(stream, commands).await,
-        Ok(Ok(request)) => match answer(request, commands).await {
+        Ok(Ok(request)) => match answer(request, commands, kernel).await {
             Some(answer) => return drop(write(&mut stream, answer).await),
             None => "the routing engine is stopping".to_owned(),
         },
@@ -138,12 +138,16 @@ async fn read_request(stream: &mut UnixStream) -> Result<Request, String> {
     Ok(request)
 }
 
-async fn answer(request: Request, commands: &mpsc::Sender<Command>) -> Option<Vec<u8>> {
+async fn answer(
+    request: Request,
+    commands: &mpsc::Sender<Command>,
+    kernel: &Kernel,
+) -> Option<Vec<u8>> {
     Some(match request {
-        Request::Counters => line(&CountersReport::of(put(Command::View, commands).await?)),
+        Request::Counters => line(&CountersReport::of(put(Command::View, commands).await?, kernel)),
         Request::Neighbours => line(&NeighboursReport::of(put(Command::Table, commands).await?)),
         Request::Routes | Request::Monitor => {
-            line(&RoutesReport::of(put(Command::Table, commands).await?))
+            line(&RoutesReport::of(put(Command::Table, commands).await?, kernel))
         }
     })
 }

@@ -49,6 +49,7 @@ use links::{Keyring, Links};
 use lock::{StateLock, TableLock};
 use redistribution::Redistribution;
 pub use redistribution::{Protocol, Redistribute};
+use report::Kernel;
 
 /// Runs a routing engine until SIGTERM or SIGINT, then retracts its routes and removes them from the
 /// kernel. At SIGHUP its keys are read again, with `reload`.
@@ -93,7 +94,7 @@ impl Engine {
         let (commands, commands_end) = mpsc::channel(COMMANDS);
         let mut tasks = JoinSet::new();
         let adopted = adopt(&router, config).await?;
-        let writer = write(adopted, &mail, config.preferred_source.clone());
+        let (kernel, writer) = write(adopted, &mail, config.preferred_source.clone());
         let (babel, recorder, clock) = speaker(config, &identity, by_source)?;
         let outlets = outlets(identity, &mail, recorder);
         spawn(&mut tasks, "routing", Routing::new(babel, clock, commands_end, outlets).run());
@@ -111,7 +112,7 @@ impl Engine {
         }
         if let Some(server) = server {
             let commands = commands.clone();
-            spawn(&mut tasks, "local API", async move { server.serve(commands).await });
+            spawn(&mut tasks, "local API", async move { server.serve(commands, kernel).await });
         }
         Ok(Self { commands, tasks, keyring, writer, _pid_file: pid_file, _locks: locks })
     }
@@ -177,14 +178,16 @@ async fn adopt(
     Ok((writer, routes))
 }
 
-/// Starts the kernel writer.
+/// Starts the kernel writer; what it tells of itself comes first.
 fn write(
     (writer, adopted): (RouteWriter, BTreeMap<RouteKey, RouteTarget>),
     mail: &KernelMail,
     own: Vec<IpAddr>,
-) -> (oneshot::Sender<()>, JoinHandle<()>) {
-    let mail = (mail.clone(), Arc::new(Tally::new()));
+) -> (Kernel, (oneshot::Sender<()>, JoinHandle<()>)) {
+    let tally = Arc::new(Tally::new());
+    let mail = (mail.clone(), Arc::clone(&tally));
     let mut writer = KernelRoutes::new(writer, mail, own, adopted);
+    let kernel = Kernel { refused: writer.refused(), tally };
     let (end, ended) = oneshot::channel();
     let task = tokio::spawn(async move {
         tokio::select! {
@@ -193,7 +196,7 @@ fn write(
         }
         writer.clear().await;
     });
-    (end, task)
+    (kernel, (end, task))
 }
 
 /// A speaker, what records it, and the clock it was made by.

@@ -3,9 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Arc, PoisonError};
 
 use nix::net::if_::if_indextoname;
 use serde::{Deserialize, Serialize};
+use sixwire_dataplane::model::RouteKey;
 use sixwire_proto::link::LinkId;
 use sixwire_proto::metric::{Cost, Metric};
 use sixwire_proto::prefix::Prefix;
@@ -14,9 +16,19 @@ use sixwire_proto::seqno::Seqno;
 
 use crate::babel::{Authenticity, NeighbourView, RouteState, RouteView};
 use crate::daemon::api::Schema;
+use crate::daemon::kernel_routes::RefusedRoutes;
 use crate::daemon::routing::{Table, View};
-use crate::daemon::tally::is_limit;
+use crate::daemon::tally::{Tally, is_limit};
 use crate::daemon::watchers::{Change, Kind};
+
+/// What the kernel writer keeps up to date.
+#[derive(Clone)]
+pub(super) struct Kernel {
+    /// The routes that the kernel has refused.
+    pub(super) refused: RefusedRoutes,
+    /// Its counters.
+    pub(super) tally: Arc<Tally>,
+}
 
 /// Every neighbour.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -100,6 +112,10 @@ pub struct RouteReport {
     pub seqno: Option<u16>,
     /// `own`, `selected`, `feasible`, `unfeasible`, `unreachable` or `denied` (by a filter).
     pub state: String,
+    /// Whether the kernel has it: `false` if it was refused. Absent for routes that are not selected, and in
+    /// changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub installed: Option<bool>,
 }
 
 /// One line of `monitor`.
@@ -150,15 +166,31 @@ impl NeighboursReport {
 }
 
 impl CountersReport {
-    pub(super) fn of(view: View) -> Self {
-        let limits = view.counters.iter().filter(|(label, _)| is_limit(label)).cloned().collect();
-        Self { schema: Schema, limits, counters: view.counters.into_iter().collect() }
+    pub(super) fn of(view: View, kernel: &Kernel) -> Self {
+        let written = kernel.tally.read().into_iter();
+        let written = written.map(|(label, count)| (label.to_owned(), count));
+        let mut counters = BTreeMap::new();
+        for (label, count) in view.counters.into_iter().chain(written) {
+            *counters.entry(label).or_default() += count;
+        }
+        let limits = counters.iter().filter(|(label, _)| is_limit(label));
+        let limits = limits.map(|(label, count)| (label.clone(), *count)).collect();
+        Self { schema: Schema, limits, counters }
     }
 }
 
 impl RoutesReport {
-    pub(super) fn of(table: Table) -> Self {
-        Self { schema: Schema, routes: table.routes.into_iter().map(route).collect() }
+    pub(super) fn of(table: Table, kernel: &Kernel) -> Self {
+        let refused = kernel.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let installed = |view: &RouteView| {
+            let RouteView { route, state, .. } = view;
+            let key = RouteKey { prefix: route.destination, source: route.source };
+            (view.neighbour.is_some() && *state == RouteState::Selected)
+                .then(|| !refused.contains(&key))
+        };
+        let routes = table.routes.into_iter();
+        let routes = routes.map(|view| RouteReport { installed: installed(&view), ..route(view) });
+        Self { schema: Schema, routes: routes.collect() }
     }
 }
 
@@ -187,6 +219,7 @@ impl ChangeReport {
                     refmetric: None,
                     seqno: None,
                     state: "selected".to_owned(),
+                    installed: None,
                 };
                 (kind, Subject::Route(Box::new(route)))
             }
@@ -246,6 +279,7 @@ fn route(view: RouteView) -> RouteReport {
         refmetric: finite_metric(view.refmetric),
         seqno: Some(seqno),
         state: state.to_owned(),
+        installed: None,
     }
 }
 
@@ -271,8 +305,12 @@ mod tests {
     fn limits_that_were_reached_are_told_apart_as_well() {
         let counted = [("dropped: too many routes", 3), ("packets sent", 9)];
         let counters = counted.map(|(label, count)| (label.to_owned(), count)).to_vec();
-        let report = CountersReport::of(View { counters: counters.clone(), ..View::default() });
+        let kernel = Kernel { refused: RefusedRoutes::default(), tally: Arc::new(Tally::new()) };
+        kernel.tally.add_many("routes_restored", 2);
+        let view = View { counters: counters.clone(), ..View::default() };
+        let report = CountersReport::of(view, &kernel);
         assert_eq!(report.limits, BTreeMap::from([counters[0].clone()]));
-        assert_eq!(report.counters, counters.into_iter().collect());
+        let written = ("routes_restored".to_owned(), 2);
+        assert_eq!(report.counters, counters.into_iter().chain([written]).collect());
     }
 }
