@@ -4,6 +4,7 @@ pub mod bench;
 pub mod clock;
 pub mod demo;
 pub mod fuzz;
+pub mod iperf3;
 pub mod lab;
 pub mod line;
 pub mod mesh;

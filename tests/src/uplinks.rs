@@ -8,7 +8,8 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::clock::wait_for;
-use crate::lab::{Namespace, Process, run};
+use crate::iperf3;
+use crate::lab::{Namespace, run};
 use crate::network::Network;
 use crate::ping::Flow;
 
@@ -20,12 +21,11 @@ pub struct TwoUplinks<'a> {
     host: Option<Behind>,
 }
 
-/// The host behind the node, and the server it talks to.
+/// The host behind the node.
 #[derive(Debug)]
 struct Behind {
     namespace: Namespace,
     addresses: Vec<Ipv6Addr>,
-    _server: Process,
 }
 
 /// Which way the packets of a measurement go.
@@ -127,7 +127,9 @@ impl<'a> TwoUplinks<'a> {
     /// When iperf3 fails.
     pub fn throughput(&self, way: Way) -> Result<f64> {
         let host = self.host.as_ref().context("the network is up")?;
+        let neighbour = self.network.nodes.get(1).context("two nodes")?;
         let to = self.network.addresses.get(1).context("the network is up")?.to_string();
+        let _server = iperf3::serve(&self.network.lab, &neighbour.host.namespace)?;
         let mut command = host.namespace.command("iperf3");
         command.args(["-6", "-c", &to, "-P", "16", "-t", "8", "-O", "1", "-J"]);
         if way == Way::In {
@@ -184,7 +186,7 @@ impl<'a> TwoUplinks<'a> {
         };
         let (gateway, addresses) = (numbered(0xfe), (0x10..0x20).map(numbered).collect::<Vec<_>>());
         let namespace = self.network.lab.namespace("host")?;
-        let [node, neighbour] = &self.network.nodes[..] else { anyhow::bail!("two nodes") };
+        let node = self.network.nodes.first().context("two nodes")?;
         node.host.namespace.ip(&format!(
             "link add lan type veth peer name eth0 netns {}\n\
              addr add {gateway}/64 dev lan nodad\n\
@@ -196,17 +198,7 @@ impl<'a> TwoUplinks<'a> {
             lines += &format!("addr add {address}/64 dev eth0 nodad\n");
         }
         namespace.ip(&(lines + &format!("route add ::/0 via {gateway}\n")))?;
-        let log = self.network.lab.directory().join("iperf3.log");
-        let server = Process::start(neighbour.host.namespace.command("iperf3").args(["-s"]), &log)?;
-        let listening = neighbour.host.namespace.clone();
-        wait_for("iperf3 to listen", PATIENCE, || {
-            let sockets = || std::fs::read_to_string("/proc/thread-self/net/tcp6");
-            match listening.within(sockets) {
-                Ok(Ok(sockets)) if sockets.contains(IPERF3_PORT) => Ok(()),
-                other => Err(format!("{other:?}")),
-            }
-        })?;
-        self.host = Some(Behind { namespace, addresses, _server: server });
+        self.host = Some(Behind { namespace, addresses });
         let flows = self.flows()?;
         crate::network::wait_answers(&flows, PATIENCE).map(drop)
     }
@@ -244,7 +236,5 @@ fn shape(namespace: &Namespace, interface: &str) -> Result<()> {
     Ok(())
 }
 
-/// 5201, as the kernel lists it.
-const IPERF3_PORT: &str = ":1451 ";
 /// The longest any step may take.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -43,6 +43,15 @@ pub struct NeighbourView {
     pub authenticity: Authenticity,
 }
 
+impl NeighbourView {
+    /// Smoothed round-trip time, milliseconds, once measured.
+    #[must_use]
+    pub fn rtt_ms(&self) -> Option<f64> {
+        let micros = |rtt| f64::from(u32::try_from(rtt).unwrap_or(u32::MAX));
+        self.rtt_us.map(|rtt| micros(rtt) / 1000.0)
+    }
+}
+
 /// Whether packets of a neighbour are known to be its own, and new.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]

@@ -28,6 +28,7 @@ use super::tally::{Tally, is_limit};
 use super::tunnels::TunnelReport;
 use super::uplinks::Uplinks;
 use super::{routing, tunnels};
+use crate::babel::NeighbourView;
 use crate::tunnel::{Role, TunnelState};
 
 /// The answerer, and where it looks.
@@ -226,7 +227,7 @@ impl Reporter {
 
     fn peer(&self, tunnel: &TunnelReport, stats: &PeerStats, snapshot: &Snapshot) -> PeerReport {
         let node = tunnel.view.lane.node;
-        let cost = snapshot.routing.neighbours.get(&(tunnel.link, node.link_local()));
+        let neighbour = snapshot.routing.neighbours.get(&(tunnel.link, node.link_local()));
         PeerReport {
             router_id: node,
             name: self.name(node),
@@ -239,8 +240,8 @@ impl Reporter {
             uplink_number: tunnel.view.lane.uplink,
             uplink: tunnel.uplink.clone(),
             endpoint: stats.endpoint,
-            cost: cost.filter(|cost| cost.is_finite()).map(|cost| cost.0),
-            rtt_ms: None,
+            cost: neighbour.map(|view| view.cost.0),
+            rtt_ms: neighbour.and_then(NeighbourView::rtt_ms),
             rx_bytes: stats.rx_bytes,
             tx_bytes: stats.tx_bytes,
             handshake_age_s: stats.handshake_age.map(|age| age.as_secs()),
@@ -256,7 +257,7 @@ impl Reporter {
     ) -> Vec<PeerReport> {
         let on_link = snapshot.routing.neighbours.iter().filter(|((on, _), _)| *on == link);
         on_link
-            .filter_map(|((_, address), cost)| {
+            .filter_map(|((_, address), view)| {
                 let node = RouterId::from_link_local(*address)?;
                 Some(PeerReport {
                     router_id: node,
@@ -267,8 +268,8 @@ impl Reporter {
                     uplink_number: UplinkNumber::FIRST,
                     uplink: None,
                     endpoint: None,
-                    cost: cost.is_finite().then_some(cost.0),
-                    rtt_ms: None,
+                    cost: Some(view.cost.0),
+                    rtt_ms: view.rtt_ms(),
                     rx_bytes: 0,
                     tx_bytes: 0,
                     handshake_age_s: None,

@@ -84,8 +84,8 @@ pub(super) type RouteUpdates = BTreeMap<RouteKey, Target>;
 pub(super) struct View {
     /// Selected routes.
     pub(super) routes: BTreeMap<RouteKey, SelectedRoute>,
-    /// Neighbours that can be used, with their cost.
-    pub(super) neighbours: BTreeMap<(LinkId, Ipv6Addr), Cost>,
+    /// Neighbours that can be used.
+    pub(super) neighbours: BTreeMap<(LinkId, Ipv6Addr), NeighbourView>,
     /// Counters of the engine and of this driver that are not zero.
     pub(super) counters: Vec<(String, u64)>,
 }
@@ -450,9 +450,10 @@ impl Routing {
     fn view(&self) -> View {
         let own = self.counters.iter().map(|(label, count)| ((*label).to_owned(), *count));
         let engine = self.babel.counters().map(|(label, count)| (label.to_owned(), count));
+        let usable = self.babel.neighbours().filter(|view| view.cost.is_finite());
         View {
             routes: self.babel.routes().filter_map(selected).collect(),
-            neighbours: self.neighbours.clone(),
+            neighbours: usable.map(|view| ((view.link, view.address), view)).collect(),
             counters: engine.chain(own).filter(|(_, count)| *count > 0).collect(),
         }
     }

@@ -198,7 +198,8 @@ impl ChangeReport {
     /// All that is there, as additions.
     pub(super) fn of_all(view: &View) -> impl Iterator<Item = Self> {
         let neighbours = view.neighbours.iter();
-        let neighbours = neighbours.map(|(who, cost)| Change::Neighbour(Kind::Add, *who, *cost));
+        let neighbours =
+            neighbours.map(|(who, view)| Change::Neighbour(Kind::Add, *who, view.cost));
         let routes = view.routes.iter().map(|(key, to)| Change::Route(Kind::Add, *key, *to));
         neighbours.chain(routes).map(Self::of)
     }
@@ -240,7 +241,7 @@ fn neighbour(view: NeighbourView) -> NeighbourReport {
         cost: finite(view.cost),
         rxcost: finite(view.rxcost),
         txcost: finite(view.txcost),
-        rtt_ms: view.rtt_us.map(milliseconds),
+        rtt_ms: view.rtt_ms(),
         rtt_cost: view.rtt_cost.0,
         hellos: view.multicast.heard,
         routes: view.routes,
@@ -253,11 +254,6 @@ fn neighbour(view: NeighbourView) -> NeighbourReport {
 }
 
 /// With three decimals, which is all there is.
-fn milliseconds(micros: u64) -> f64 {
-    let micros = u32::try_from(micros).unwrap_or(u32::MAX);
-    f64::from(micros) / 1000.0
-}
-
 fn route(view: RouteView) -> RouteReport {
     let state = match (view.neighbour, view.state) {
         (None, _) => "own",

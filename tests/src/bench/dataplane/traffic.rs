@@ -9,8 +9,8 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::bench::usage::TICKS_PER_SECOND;
-use crate::clock::wait_for;
-use crate::lab::{Lab, Namespace, Process, run};
+use crate::iperf3;
+use crate::lab::{Lab, Namespace, run};
 
 /// From one machine to an address of another, by way of a contestant's tunnels.
 pub(super) struct Path<'a> {
@@ -48,10 +48,7 @@ pub(super) enum Meter {
 impl Path<'_> {
     /// Sends for some seconds.
     pub(super) fn carry(&self, lab: &Lab, load: Load, meter: &Meter) -> Result<Carried> {
-        let mut server = self.to.command("iperf3");
-        server.args(["--server", "--one-off"]);
-        let mut server = Process::start(&mut server, &lab.directory().join("iperf3.log"))?;
-        self.wait_listening()?;
+        let mut server = iperf3::serve(lab, self.to)?;
         let mut client = self.from.command("iperf3");
         client.args(["--json", "--time", SECONDS, "--client", &self.address.to_string()]);
         match load {
@@ -111,24 +108,6 @@ impl Path<'_> {
         let at = |percent: usize| times.get((times.len() * percent / 100).min(times.len() - 1));
         let median = at(50).copied().context("no ping was answered")?;
         Ok((median, at(99).copied().unwrap_or(median)))
-    }
-
-    fn wait_listening(&self) -> Result<()> {
-        wait_for("iperf3 to listen", PATIENCE, || {
-            let read = || {
-                let read = |table| fs::read_to_string(format!("/proc/thread-self/net/{table}"));
-                read("tcp6").and_then(|more| Ok(read("tcp")? + &more))
-            };
-            let table = self.to.within(read).map_err(|error| format!("{error:#}"))?;
-            let table = table.map_err(|error| error.to_string())?;
-            // Local port and the state LISTEN.
-            let listens = |line: &str| {
-                let mut fields = line.split_whitespace();
-                let local = fields.nth(1).unwrap_or_default().to_owned();
-                local.ends_with(IPERF3_PORT) && fields.nth(1) == Some("0A")
-            };
-            if table.lines().any(listens) { Ok(()) } else { Err("it does not".to_owned()) }
-        })
     }
 }
 
@@ -202,8 +181,6 @@ pub(super) fn quietly(command: &mut Command) -> Result<()> {
 const SECONDS: &str = "3";
 const ECHO_SECONDS: &str = "2";
 const ROUND_TRIPS: &str = "500";
-/// 5201, as `/proc/net/tcp` writes it.
-const IPERF3_PORT: &str = ":1451";
 /// Programs that measure.
 const MEASURING: [&str; 2] = ["iperf3", "ping"];
 const PATIENCE: Duration = Duration::from_secs(120);
