@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
 
 use super::{Figure, Measurement, Options, compare};
-use crate::clock::{now, wait_for};
+use crate::clock::{now, pause, wait_for};
 use crate::lab::{Lab, Node, Plane};
 use crate::network::{Network, Plan};
 use crate::ping::Pinger;
@@ -43,6 +43,8 @@ fn once(network: &mut Network, time: u64) -> Result<Vec<Figure>> {
     let flow = network.flow(0, 1).context("both nodes are up")?;
     let pinger = Pinger::start(&[flow], PACE)?;
     flows(&pinger, Duration::ZERO)?;
+    // One that ends soon after its start is started again ever later.
+    pause(LIFE);
     let node = network.node(0)?;
     let killed = now();
     kill_helper(node)?;
@@ -82,5 +84,7 @@ fn kill_helper(node: &Node) -> Result<()> {
 }
 
 const TIMES: usize = 10;
+/// More than the five seconds after which an end counts as the first again.
+const LIFE: Duration = Duration::from_secs(6);
 const PACE: Duration = Duration::from_millis(10);
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -171,9 +171,14 @@ fn babeld(router: &Namespace, (number, links): (usize, [&str; 2])) -> Command {
     match number {
         FIRST => rule(&format!("local ip {A}/128 allow")),
         LAST => {}
-        _ => METRICS
-            .iter()
-            .for_each(|(protocol, metric)| rule(&format!("proto {protocol} metric {metric}"))),
+        _ => {
+            for (protocol, metric) in METRICS {
+                // It refuses a metric of 0 in so many words.
+                let action =
+                    if metric == 0 { "allow".to_owned() } else { format!("metric {metric}") };
+                rule(&format!("proto {protocol} {action}"));
+            }
+        }
     }
     rule("local deny");
     rule("deny");
@@ -204,7 +209,8 @@ fn bird(
          filter told {{ if source = RTS_BABEL then accept;\n{own}reject; }}\n\
          protocol device {{}}\n\
          protocol direct {{ ipv6; interface \"lo\"; }}\n\
-         protocol kernel {{ learn; ipv6 {{ import all; export where source = RTS_BABEL; }}; }}\n\
+         protocol kernel {{ scan time 2; learn;\n\
+         ipv6 {{ import all; export where source = RTS_BABEL; }}; }}\n\
          protocol babel {{ interface \"{one}\", \"{other}\" {{ type wired; }};\n\
          ipv6 {{ import all; export filter told; }}; }}\n",
         number + 1
