@@ -17,11 +17,11 @@ pub(crate) mod rule;
 use std::fmt::Display;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
+use futures_util::{Stream, StreamExt as _};
 use netlink_packet_route::RouteNetlinkMessage;
 use rtnetlink::Handle;
 use rtnetlink::packet_core::{
@@ -82,27 +82,56 @@ impl Netlink {
         nexthop::objects(&mut lists, protocol).unwrap_or_default()
     }
 
-    /// Lists all objects of one kind. Repeated when they change meanwhile, which the library's own
-    /// listing does not tell.
-    async fn dump(
+    /// Lists all objects of one kind: of each what `read` takes from it. Repeated when they change meanwhile,
+    /// which the library's own listing does not tell.
+    async fn dump<T>(
         &self,
         doing: &str,
         message: RouteNetlinkMessage,
-    ) -> Result<Vec<RouteNetlinkMessage>, Error> {
+        mut read: impl FnMut(RouteNetlinkMessage) -> Option<T>,
+    ) -> Result<Vec<T>, Error> {
         let mut request = NetlinkMessage::from(message);
         request.header.flags = NLM_F_REQUEST | NLM_F_DUMP;
         let mut attempt = 1;
         loop {
             let answers = self.handle.clone().request(request.clone());
             let answers = answers.map_err(|error| Error::kernel(doing, refusal(error)))?;
-            let answers: Vec<_> = in_time(doing, answers.collect()).await?;
-            let interrupted = answers.iter().any(|a| a.header.flags & NLM_F_DUMP_INTR != 0);
-            if !interrupted || attempt == DUMP_ATTEMPTS {
-                return collect(doing, answers);
+            let (objects, was) = in_time(doing, list(doing, answers, &mut read)).await??;
+            if was == Listed::Whole || attempt == DUMP_ATTEMPTS {
+                return Ok(objects);
             }
             attempt += 1;
         }
     }
+}
+
+/// Whether objects changed while they were listed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Listed {
+    Whole,
+    Interrupted,
+}
+
+/// Takes what is wanted from each answer as it comes: a parsed message is ten times as large.
+async fn list<T>(
+    doing: &str,
+    answers: impl Stream<Item = NetlinkMessage<RouteNetlinkMessage>>,
+    read: &mut impl FnMut(RouteNetlinkMessage) -> Option<T>,
+) -> Result<(Vec<T>, Listed), Error> {
+    let mut answers = pin!(answers);
+    let (mut objects, mut was) = (Vec::new(), Listed::Whole);
+    while let Some(answer) = answers.next().await {
+        if answer.header.flags & NLM_F_DUMP_INTR != 0 {
+            was = Listed::Interrupted;
+        }
+        match answer.payload {
+            NetlinkPayload::InnerMessage(object) => objects.extend(read(object)),
+            NetlinkPayload::Error(error) => return Err(Error::kernel(doing, error.to_io())),
+            NetlinkPayload::Done(_) => return Ok((objects, was)),
+            _ => {}
+        }
+    }
+    Err(Error::kernel(doing, closed()))
 }
 
 /// Waits for the acknowledgement of a request.
@@ -143,22 +172,6 @@ async fn removed(
 async fn in_time<T>(doing: impl Display, answer: impl Future<Output = T>) -> Result<T, Error> {
     let late = |_| Error::NoAnswer { doing: doing.to_string(), seconds: ANSWER_LIMIT.as_secs() };
     tokio::time::timeout(ANSWER_LIMIT, answer).await.map_err(late)
-}
-
-fn collect(
-    doing: &str,
-    answers: Vec<NetlinkMessage<RouteNetlinkMessage>>,
-) -> Result<Vec<RouteNetlinkMessage>, Error> {
-    let mut objects = Vec::with_capacity(answers.len());
-    for answer in answers {
-        match answer.payload {
-            NetlinkPayload::InnerMessage(object) => objects.push(object),
-            NetlinkPayload::Error(error) => return Err(Error::kernel(doing, error.to_io())),
-            NetlinkPayload::Done(_) => return Ok(objects),
-            _ => {}
-        }
-    }
-    Err(Error::kernel(doing, closed()))
 }
 
 fn refusal(error: rtnetlink::Error) -> io::Error {

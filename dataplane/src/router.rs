@@ -104,7 +104,7 @@ impl Router {
     /// When no socket can be opened.
     pub fn foreign_routes(
         &self,
-        wanted: impl Fn(&ForeignRoute) -> bool + Send + 'static,
+        wanted: impl Fn(&ForeignRoute) -> bool + Send + Sync + 'static,
     ) -> Result<ForeignRoutes, Error> {
         let own = self.table.protocol;
         let wanted = move |route: &ForeignRoute| route.protocol != own && wanted(route);

@@ -48,12 +48,11 @@ impl Address {
 /// All addresses of both families.
 pub(crate) async fn addresses(netlink: &Netlink) -> Result<Vec<Address>, Error> {
     let request = RouteNetlinkMessage::GetAddress(AddressMessage::default());
-    let objects = netlink.dump("list addresses", request).await?;
     let address = |object| match object {
         RouteNetlinkMessage::NewAddress(message) => Address::from_message(&message),
         _ => None,
     };
-    Ok(objects.into_iter().filter_map(address).collect())
+    netlink.dump("list addresses", request, address).await
 }
 
 /// Gives a tunnel its link-local address (/64), usable at once.

@@ -1,6 +1,7 @@
 //! Routes that others put into the kernel, read once and then followed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -41,26 +42,36 @@ pub struct ForeignRoutes {
     /// Our own protocol number, which is never followed.
     own: u8,
     subscription: Subscription,
-    wanted: Box<dyn Fn(&ForeignRoute) -> bool + Send>,
-    known: BTreeMap<RouteKey, BTreeMap<Place, Known>>,
-    /// What was told last.
-    told: BTreeMap<RouteKey, ForeignRoute>,
+    wanted: Box<dyn Fn(&ForeignRoute) -> bool + Send + Sync>,
+    followed: BTreeMap<RouteKey, Followed>,
     look: Look,
 }
 
 /// Table and metric: the kernel holds one route for each in a prefix.
 type Place = (u32, u32);
 
-/// A route of a place.
-#[derive(Debug)]
-struct Known {
-    protocol: u8,
-    /// IPv6 takes the next hops of one route away one by one.
-    hops: BTreeSet<Hop>,
+/// Table and protocol of a route.
+type Told = (u32, u8);
+
+/// The routes with one key. There may be very many of these, with one route and one next hop each.
+#[derive(Default)]
+struct Followed {
+    /// In the order of their places.
+    known: Vec<Known>,
+    /// What was told last.
+    told: Option<Told>,
 }
 
-/// A next hop: interface, and gateway as text.
-pub(super) type Hop = (u32, String);
+/// A route of a place.
+struct Known {
+    place: Place,
+    protocol: u8,
+    /// IPv6 takes the next hops of one route away one by one.
+    hops: Vec<Hop>,
+}
+
+/// A next hop: interface and gateway.
+pub(super) type Hop = (u32, Option<IpAddr>);
 
 /// Whether everything must be read anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,11 +84,10 @@ impl ForeignRoutes {
     pub(crate) fn new(
         netlink: Netlink,
         own: u8,
-        wanted: Box<dyn Fn(&ForeignRoute) -> bool + Send>,
+        wanted: Box<dyn Fn(&ForeignRoute) -> bool + Send + Sync>,
     ) -> Result<Self, Error> {
         let subscription = Subscription::open(RouteNews::AllBut(own))?;
-        let (known, told) = (BTreeMap::new(), BTreeMap::new());
-        Ok(Self { netlink, own, subscription, wanted, known, told, look: Look::Due })
+        Ok(Self { netlink, own, subscription, wanted, followed: BTreeMap::new(), look: Look::Due })
     }
 
     /// The next changes; the first time, all that is there. May wait for ever. What it has told is
@@ -142,35 +152,50 @@ impl ForeignRoutes {
 
     /// Reads all routes; says which may have changed.
     async fn read(&mut self) -> Result<Vec<RouteKey>, Error> {
-        let mut touched: Vec<_> = std::mem::take(&mut self.known).into_keys().collect();
+        self.followed.values_mut().for_each(|followed| followed.known.clear());
         for family in [AddressFamily::Inet6, AddressFamily::Inet] {
             let mut message = RouteMessage::default();
             message.header.address_family = family;
             let request = RouteNetlinkMessage::GetRoute(message);
-            for object in self.netlink.dump("list routes", request).await? {
-                if let RouteNetlinkMessage::NewRoute(route) = object {
-                    touched.extend(self.present(&route));
+            let wanted = |object| match object {
+                RouteNetlinkMessage::NewRoute(message) => {
+                    let (route, place) =
+                        route(&message).filter(|(route, _)| (self.wanted)(route))?;
+                    Some((route.key, Known::of(&message, &route, place)))
                 }
+                _ => None,
+            };
+            for (key, known) in self.netlink.dump("list routes", request, wanted).await? {
+                self.enter(key, known);
             }
         }
-        Ok(touched)
+        Ok(self.followed.keys().copied().collect())
     }
 
     fn present(&mut self, message: &RouteMessage) -> Option<RouteKey> {
         let (route, place) = route(message)?;
-        let Some(ForeignRoute { key, protocol, .. }) = Some(route).filter(|r| (self.wanted)(r))
-        else {
+        if !(self.wanted)(&route) {
             // It may have taken the place of one that was wanted.
             return self.forget(route.key, place);
-        };
-        let known = Known { protocol, hops: hops(message) };
-        self.known.entry(key).or_default().insert(place, known);
-        Some(key)
+        }
+        self.enter(route.key, Known::of(message, &route, place));
+        Some(route.key)
+    }
+
+    fn enter(&mut self, key: RouteKey, new: Known) {
+        let known = &mut self.followed.entry(key).or_default().known;
+        match known.binary_search_by_key(&new.place, |known| known.place) {
+            Ok(at) => known[at] = new,
+            // Nearly always the first and only one.
+            Err(_) if known.capacity() == 0 => *known = vec![new],
+            Err(at) => known.insert(at, new),
+        }
     }
 
     fn gone(&mut self, message: &RouteMessage) -> Option<RouteKey> {
         let (ForeignRoute { key, protocol, .. }, place) = route(message)?;
-        let known = self.known.get_mut(&key)?.get_mut(&place)?;
+        let followed = self.followed.get_mut(&key)?;
+        let known = followed.known.iter_mut().find(|known| known.place == place)?;
         if known.protocol != protocol {
             return None;
         }
@@ -181,26 +206,28 @@ impl ForeignRoutes {
     }
 
     fn forget(&mut self, key: RouteKey, place: Place) -> Option<RouteKey> {
-        let places = self.known.get_mut(&key)?;
-        places.remove(&place)?;
-        if places.is_empty() {
-            self.known.remove(&key);
-        }
+        let known = &mut self.followed.get_mut(&key)?.known;
+        let at = known.iter().position(|known| known.place == place)?;
+        known.remove(at);
         Some(key)
     }
 
     fn change(&mut self, key: RouteKey) -> Option<ForeignChange> {
-        let first = self.known.get(&key).and_then(BTreeMap::first_key_value);
-        let now = first.map(|((table, _), known)| ForeignRoute {
-            key,
-            table: *table,
-            protocol: known.protocol,
-        });
-        match now {
-            Some(route) => (self.told.insert(key, route) != Some(route))
-                .then_some(ForeignChange::Appeared(route)),
-            None => self.told.remove(&key).map(|_| ForeignChange::Vanished(key)),
-        }
+        let followed = self.followed.get_mut(&key)?;
+        let now = followed.known.first().map(|known| (known.place.0, known.protocol));
+        let before = std::mem::replace(&mut followed.told, now);
+        let Some((table, protocol)) = now else {
+            self.followed.remove(&key);
+            return before.map(|_| ForeignChange::Vanished(key));
+        };
+        let route = ForeignRoute { key, table, protocol };
+        (before != now).then_some(ForeignChange::Appeared(route))
+    }
+}
+
+impl Known {
+    fn of(message: &RouteMessage, route: &ForeignRoute, place: Place) -> Self {
+        Self { place, protocol: route.protocol, hops: hops(message) }
     }
 }
 
@@ -219,27 +246,26 @@ pub(super) fn route(message: &RouteMessage) -> Option<(ForeignRoute, Place)> {
     key.prefix.is_routable().then_some((route, (table, metric)))
 }
 
-pub(super) fn hops(message: &RouteMessage) -> BTreeSet<Hop> {
-    let mut hops = BTreeSet::new();
-    let (mut interface, mut gateway) = (None, String::new());
-    for attribute in &message.attributes {
-        match attribute {
-            RouteAttribute::Oif(index) => interface = Some(*index),
-            RouteAttribute::Gateway(_) | RouteAttribute::Via(_) => {
-                gateway = format!("{attribute:?}");
-            }
-            RouteAttribute::MultiPath(several) => hops.extend(several.iter().map(|hop| {
-                let is_gateway = |one: &&RouteAttribute| {
-                    matches!(one, RouteAttribute::Gateway(_) | RouteAttribute::Via(_))
-                };
-                let gateway = hop.attributes.iter().find(is_gateway);
-                (hop.interface_index, gateway.map_or_else(String::new, |one| format!("{one:?}")))
-            })),
-            _ => {}
-        }
-    }
-    hops.extend(interface.map(|index| (index, gateway)));
-    hops
+pub(super) fn hops(message: &RouteMessage) -> Vec<Hop> {
+    let own = (interface(&message.attributes), gateway(&message.attributes));
+    let single = own.0.map(|interface| (interface, own.1));
+    let several = message.attributes.iter().filter_map(|attribute| match attribute {
+        RouteAttribute::MultiPath(several) => Some(several),
+        _ => None,
+    });
+    let several = several.flatten().map(|hop| (hop.interface_index, gateway(&hop.attributes)));
+    several.chain(single).collect()
+}
+
+fn interface(attributes: &[RouteAttribute]) -> Option<u32> {
+    attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Oif(index) => Some(*index),
+        _ => None,
+    })
+}
+
+fn gateway(attributes: &[RouteAttribute]) -> Option<IpAddr> {
+    attributes.iter().find_map(super::route::gateway)
 }
 
 /// Messages taken at once.

@@ -30,12 +30,15 @@ pub struct Interface {
 pub(crate) async fn interfaces(netlink: &Netlink) -> Result<BTreeMap<IfName, Interface>, Error> {
     let links = links(netlink).await?;
     let request = RouteNetlinkMessage::GetAddress(AddressMessage::default());
-    let mut usable: BTreeMap<LinkId, BTreeSet<IpAddr>> = BTreeMap::new();
-    for object in netlink.dump("list addresses", request).await? {
-        let RouteNetlinkMessage::NewAddress(message) = object else { continue };
-        if let Some(one) = Address::from_message(&message).filter(|_| is_usable(&message)) {
-            usable.entry(one.link).or_default().insert(one.address);
+    let address = |object| match object {
+        RouteNetlinkMessage::NewAddress(message) if is_usable(&message) => {
+            Address::from_message(&message)
         }
+        _ => None,
+    };
+    let mut usable: BTreeMap<LinkId, BTreeSet<IpAddr>> = BTreeMap::new();
+    for one in netlink.dump("list addresses", request, address).await? {
+        usable.entry(one.link).or_default().insert(one.address);
     }
     let described = |link: super::link::Link| {
         let addresses = || usable.get(&link.id).into_iter().flatten();

@@ -109,12 +109,11 @@ impl Kind {
 /// All interfaces.
 pub(crate) async fn links(netlink: &Netlink) -> Result<Vec<Link>, Error> {
     let request = RouteNetlinkMessage::GetLink(LinkMessage::default());
-    let objects = netlink.dump("list interfaces", request).await?;
     let link = |object| match object {
         RouteNetlinkMessage::NewLink(message) => Link::from_message(&message),
         _ => None,
     };
-    Ok(objects.into_iter().filter_map(link).collect())
+    netlink.dump("list interfaces", request, link).await
 }
 
 /// The interface of that name.

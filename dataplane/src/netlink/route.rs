@@ -59,11 +59,11 @@ impl Table {
             let mut message = RouteMessage::default();
             message.header.address_family = family;
             let request = RouteNetlinkMessage::GetRoute(message);
-            let objects = netlink.dump("list routes", request).await?;
-            routes.extend(objects.iter().filter_map(|object| match object {
-                RouteNetlinkMessage::NewRoute(message) => self.own_by(message, known),
+            let own = |object| match object {
+                RouteNetlinkMessage::NewRoute(message) => self.own_by(&message, known),
                 _ => None,
-            }));
+            };
+            routes.extend(netlink.dump("list routes", request, own).await?);
         }
         Ok(routes)
     }
@@ -223,15 +223,13 @@ pub(crate) async fn has_default_route(
         Family::V6 => (AddressFamily::Inet6, Prefix::V6_DEFAULT),
     };
     message.header.address_family = family;
-    let routes = netlink.dump("list routes", RouteNetlinkMessage::GetRoute(message)).await?;
-    let is_default = |object: &RouteNetlinkMessage| match object {
-        RouteNetlinkMessage::NewRoute(message) => {
-            let parts = Parts::of(message);
-            parts.is_some_and(|p| p.table == table && p.key == RouteKey::to(default))
-        }
-        _ => false,
+    let default = |object| match object {
+        RouteNetlinkMessage::NewRoute(message) => Parts::of(&message)
+            .filter(|parts| parts.table == table && parts.key == RouteKey::to(default)),
+        _ => None,
     };
-    Ok(routes.iter().any(is_default))
+    let request = RouteNetlinkMessage::GetRoute(message);
+    Ok(!netlink.dump("list routes", request, default).await?.is_empty())
 }
 
 /// Where the packets go, said by the route itself.
@@ -290,8 +288,9 @@ impl Parts {
                 RouteAttribute::Table(table) => parts.table = *table,
                 RouteAttribute::Priority(metric) => parts.metric = *metric,
                 RouteAttribute::Oif(index) => parts.link = Some(LinkId(*index)),
-                RouteAttribute::Gateway(address) => parts.gateway = ip(address),
-                RouteAttribute::Via(RouteVia::Inet6(v6)) => parts.gateway = Some((*v6).into()),
+                RouteAttribute::Gateway(_) | RouteAttribute::Via(_) => {
+                    parts.gateway = gateway(attribute);
+                }
                 RouteAttribute::PrefSource(address) => parts.preferred_source = ip(address),
                 RouteAttribute::NhId(id) => parts.object = Some(ObjectId(*id)),
                 _ => {}
@@ -315,6 +314,15 @@ impl Parts {
             })),
             _ => None,
         }
+    }
+}
+
+/// Where a next hop leads, if this says it.
+pub(super) fn gateway(attribute: &RouteAttribute) -> Option<IpAddr> {
+    match attribute {
+        RouteAttribute::Gateway(address) => ip(address),
+        RouteAttribute::Via(RouteVia::Inet6(v6)) => Some((*v6).into()),
+        _ => None,
     }
 }
 

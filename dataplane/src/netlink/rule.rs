@@ -14,11 +14,11 @@ pub(crate) async fn rules(netlink: &Netlink, protocol: u8) -> Result<Vec<Rule>, 
     for family in [Family::V6, Family::V4] {
         let mut message = RuleMessage::default();
         message.header.family = address_family(family);
-        let objects = netlink.dump("list rules", RouteNetlinkMessage::GetRule(message)).await?;
-        rules.extend(objects.iter().filter_map(|object| match object {
-            RouteNetlinkMessage::NewRule(message) => own(message, family, protocol),
+        let own = |object| match object {
+            RouteNetlinkMessage::NewRule(message) => own(&message, family, protocol),
             _ => None,
-        }));
+        };
+        rules.extend(netlink.dump("list rules", RouteNetlinkMessage::GetRule(message), own).await?);
     }
     Ok(rules)
 }
