@@ -3,6 +3,7 @@
 
 mod group;
 mod refused;
+mod runs;
 mod targets;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,6 +17,7 @@ use sixwire_proto::prefix::Prefix;
 use self::group::Groups;
 use self::refused::Refused;
 pub use self::refused::Retried;
+use self::runs::Runs;
 use self::targets::{Naming, TargetId, Targets};
 use crate::error::Error;
 use crate::model::{NextHop, ROUTE_METRIC, RouteChange, RouteKey, RouteTarget};
@@ -40,8 +42,8 @@ pub struct RouteWriter {
 /// What leads where. Routes from everywhere, which are nearly all, take no room for a source.
 #[derive(Debug, Default)]
 struct Routes {
-    everywhere: BTreeMap<Prefix, TargetId>,
-    from_source: BTreeMap<(Prefix, Prefix), TargetId>,
+    everywhere: Runs<Prefix, TargetId>,
+    from_source: Runs<(Prefix, Prefix), TargetId>,
 }
 
 /// Whether the kernel has next-hop objects, and the next number for one.
@@ -397,8 +399,8 @@ impl RouteWriter {
 impl Routes {
     fn get(&self, key: RouteKey) -> Option<TargetId> {
         match key.source {
-            None => self.everywhere.get(&key.prefix).copied(),
-            Some(source) => self.from_source.get(&(key.prefix, source)).copied(),
+            None => self.everywhere.get(&key.prefix),
+            Some(source) => self.from_source.get(&(key.prefix, source)),
         }
     }
 
@@ -417,10 +419,12 @@ impl Routes {
     }
 
     fn keys(&self) -> impl Iterator<Item = RouteKey> {
-        let from_source = self.from_source.keys();
-        let from_source =
-            from_source.map(|(prefix, from)| RouteKey { prefix: *prefix, source: Some(*from) });
-        self.everywhere.keys().copied().map(RouteKey::to).chain(from_source)
+        let everywhere = self.everywhere.iter().map(|(prefix, _)| RouteKey::to(*prefix));
+        let from_source = self.from_source.iter();
+        everywhere.chain(
+            from_source
+                .map(|((prefix, from), _)| RouteKey { prefix: *prefix, source: Some(*from) }),
+        )
     }
 }
 

@@ -172,7 +172,7 @@ impl Babel {
         entry.wake = None;
         self.ask_refresh(id);
         let Some(entry) = self.table.get(id) else { return };
-        let over = entry.hold.as_ref().is_some_and(|hold| hold.until <= now);
+        let over = self.table.holds.get(&id).is_some_and(|hold| hold.until <= now);
         let expired: Vec<NeighbourId> = entry
             .routes
             .iter()

@@ -254,7 +254,7 @@ impl Babel {
         }
         let entry = turn.entry.and_then(|id| self.table.get(id));
         let Some((entry, selected)) = entry.and_then(|entry| Some((entry, entry.selected?))) else {
-            let lost = entry.is_some_and(|entry| entry.hold.is_some());
+            let lost = turn.entry.is_some_and(|id| self.table.is_held(id));
             let wanted = lost || reason != Reason::Dump;
             return wanted.then(|| self.retraction(key, interval));
         };

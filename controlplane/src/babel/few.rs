@@ -1,27 +1,30 @@
 //! A list that is nearly always of one, which then needs no room of its own.
 
-/// None, one or many.
+/// One, or none or many.
 #[derive(Clone, Debug)]
 pub(super) enum Few<T> {
-    None,
     One(T),
-    Many(Vec<T>),
+    /// Behind a pointer, so that it is no larger than one.
+    #[expect(clippy::box_collection, reason = "a vector would take three times the room")]
+    Many(Option<Box<Vec<T>>>),
 }
 
 impl<T> Few<T> {
+    pub(super) const NONE: Self = Self::Many(None);
+
     pub(super) fn as_slice(&self) -> &[T] {
         match self {
-            Self::None => &[],
             Self::One(one) => std::slice::from_ref(one),
-            Self::Many(many) => many,
+            Self::Many(None) => &[],
+            Self::Many(Some(many)) => many,
         }
     }
 
     pub(super) fn as_mut_slice(&mut self) -> &mut [T] {
         match self {
-            Self::None => &mut [],
             Self::One(one) => std::slice::from_mut(one),
-            Self::Many(many) => many,
+            Self::Many(None) => &mut [],
+            Self::Many(Some(many)) => many,
         }
     }
 
@@ -43,12 +46,12 @@ impl<T> Few<T> {
 
     /// Adds one at the end.
     pub(super) fn push(&mut self, new: T) {
-        *self = match std::mem::replace(self, Self::None) {
-            Self::None => Self::One(new),
-            Self::One(one) => Self::Many(vec![one, new]),
-            Self::Many(mut many) => {
+        *self = match std::mem::replace(self, Self::NONE) {
+            Self::Many(None) => Self::One(new),
+            Self::One(one) => Self::Many(Some(Box::new(vec![one, new]))),
+            Self::Many(Some(mut many)) => {
                 many.push(new);
-                Self::Many(many)
+                Self::Many(Some(many))
             }
         };
     }
@@ -58,10 +61,10 @@ impl<T> Few<T> {
         if position >= self.len() {
             return None;
         }
-        let (rest, taken) = match std::mem::replace(self, Self::None) {
-            Self::None => (Self::None, None),
-            Self::One(one) => (Self::None, Some(one)),
-            Self::Many(mut many) => {
+        let (rest, taken) = match std::mem::replace(self, Self::NONE) {
+            Self::One(one) => (Self::NONE, Some(one)),
+            Self::Many(None) => (Self::NONE, None),
+            Self::Many(Some(mut many)) => {
                 let taken = many.remove(position);
                 (Self::of(many), Some(taken))
             }
@@ -72,20 +75,21 @@ impl<T> Few<T> {
 
     /// Keeps those that are wanted.
     pub(super) fn retain(&mut self, mut wanted: impl FnMut(&T) -> bool) {
-        *self = match std::mem::replace(self, Self::None) {
+        *self = match std::mem::replace(self, Self::NONE) {
             Self::One(one) if wanted(&one) => Self::One(one),
-            Self::None | Self::One(_) => Self::None,
-            Self::Many(mut many) => {
+            Self::One(_) | Self::Many(None) => Self::NONE,
+            Self::Many(Some(mut many)) => {
                 many.retain(wanted);
                 Self::of(many)
             }
         };
     }
 
-    fn of(mut many: Vec<T>) -> Self {
+    #[expect(clippy::box_collection, reason = "as it is kept")]
+    fn of(mut many: Box<Vec<T>>) -> Self {
         match many.len() {
-            0 | 1 => many.pop().map_or(Self::None, Self::One),
-            _ => Self::Many(many),
+            0 | 1 => many.pop().map_or(Self::NONE, Self::One),
+            _ => Self::Many(Some(many)),
         }
     }
 }
@@ -99,7 +103,7 @@ mod tests {
     proptest! {
         #[test]
         fn it_holds_what_a_vector_holds(steps in proptest::collection::vec((0_u8..4, 0_usize..4), 0..40)) {
-            let (mut few, mut many) = (Few::None, Vec::new());
+            let (mut few, mut many) = (Few::NONE, Vec::new());
             for (number, (step, at)) in steps.into_iter().enumerate() {
                 match step {
                     0 | 1 => {

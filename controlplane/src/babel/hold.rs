@@ -17,11 +17,8 @@ impl Babel {
         let audience = self.link_of(lost.via).map_or(Audience::Everyone, Audience::Beyond);
         let waiting = self.tell(key, audience, self.now);
         let until = self.now + route::hold_time(self.longest_interval());
-        if let Some(entry) = self.table.get_mut(id)
-            && !waiting.is_empty()
-        {
-            entry.hold = Some(Box::new(Hold { until, waiting }));
-            self.table.held.insert(id);
+        if !waiting.is_empty() {
+            self.table.holds.insert(id, Hold { until, waiting });
         }
         self.install(id, lost.originator());
     }
@@ -35,15 +32,14 @@ impl Babel {
 
     /// A neighbour can no longer be using us.
     pub(super) fn stop_waiting_for(&mut self, neighbour: NeighbourId) {
-        for id in self.table.held.clone() {
+        let held: Vec<EntryId> = self.table.holds.keys().copied().collect();
+        for id in held {
             self.stop_waiting(id, neighbour);
         }
     }
 
     fn stop_waiting(&mut self, id: EntryId, neighbour: NeighbourId) {
-        let Some(hold) = self.table.get_mut(id).and_then(|entry| entry.hold.as_mut()) else {
-            return;
-        };
+        let Some(hold) = self.table.holds.get_mut(&id) else { return };
         hold.waiting.retain(|waiting| *waiting != neighbour);
         if hold.waiting.is_empty() {
             self.release(id);
@@ -52,10 +48,7 @@ impl Babel {
 
     /// Ends a hold.
     pub(super) fn release(&mut self, id: EntryId) {
-        if self.table.held.remove(&id)
-            && let Some(entry) = self.table.get_mut(id)
-        {
-            entry.hold = None;
+        if self.table.holds.remove(&id).is_some() {
             self.install(id, None);
             self.settle(id);
         }
@@ -77,7 +70,7 @@ impl Babel {
                 }
             }
             (Some(_), None) => Target::Gone,
-            (None, _) if entry.hold.is_some() && !entry.key.destination.is_default() => {
+            (None, _) if self.table.is_held(id) && !entry.key.destination.is_default() => {
                 Target::Unreachable
             }
             (None, _) => Target::Gone,

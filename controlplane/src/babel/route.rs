@@ -2,7 +2,7 @@
 //! that is known about it.
 
 use std::cmp::Ordering;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use sixwire_proto::babel::RouteKey;
@@ -34,7 +34,6 @@ pub(super) struct Entry {
     pub(super) selected: Option<Selection>,
     /// The metric last announced to anyone.
     pub(super) told: Metric,
-    pub(super) hold: Option<Box<Hold>>,
     /// When it is looked at.
     pub(super) wake: Option<Tick>,
 }
@@ -98,11 +97,10 @@ impl Entry {
         Self {
             key,
             own: None,
-            routes: Few::None,
-            sources: Few::None,
+            routes: Few::NONE,
+            sources: Few::NONE,
             selected: None,
             told: Metric::INFINITY,
-            hold: None,
             wake: None,
         }
     }
@@ -135,20 +133,16 @@ impl Entry {
         source::is_feasible(self.sources.as_slice(), route.router_id, route.distance())
     }
 
-    /// When something here is due: refresh of the selected route, expiry, GC, end of hold.
-    pub(super) fn due(&self) -> Option<Instant> {
+    /// When something here is due: refresh of the selected route, expiry, GC.
+    fn due(&self) -> Option<Instant> {
         let refresh = self.selected_route().and_then(Route::refresh_at);
         let expiries = self.routes.iter().map(|route| route.expires);
         let collections = self.sources.iter().map(Source::expires);
-        let hold = self.hold.as_ref().map(|hold| hold.until);
-        expiries.chain(collections).chain(refresh).chain(hold).min()
+        expiries.chain(collections).chain(refresh).min()
     }
 
     fn is_idle(&self) -> bool {
-        self.own.is_none()
-            && self.routes.is_empty()
-            && self.sources.is_empty()
-            && self.hold.is_none()
+        self.own.is_none() && self.routes.is_empty() && self.sources.is_empty()
     }
 }
 
@@ -199,8 +193,8 @@ pub(super) struct Table {
     index: Index,
     slots: Vec<Option<Entry>>,
     free: Vec<EntryId>,
-    /// Entries with a hold.
-    pub(super) held: BTreeSet<EntryId>,
+    /// Those of entries that have one.
+    pub(super) holds: BTreeMap<EntryId, Hold>,
     /// Routes of neighbours and of our own.
     routes: usize,
     sources: usize,
@@ -245,15 +239,25 @@ impl Table {
 
     /// Drops an entry that holds nothing any more.
     pub(super) fn drop_if_idle(&mut self, id: EntryId) -> Dropped {
-        let Some(entry) = self.get(id).filter(|entry| entry.is_idle()) else {
-            return Dropped::No;
-        };
+        let idle = self.get(id).filter(|entry| entry.is_idle() && !self.is_held(id));
+        let Some(entry) = idle else { return Dropped::No };
         let key = entry.key;
         let slots = &self.slots;
         self.index.remove(|other| compare(slots, other, &key));
         self.slots[id.slot()] = None;
         self.free.push(id);
         Dropped::Yes
+    }
+
+    /// Whether a prefix must not fall back to a shorter one yet.
+    pub(super) fn is_held(&self, id: EntryId) -> bool {
+        self.holds.contains_key(&id)
+    }
+
+    /// When something of an entry, or its hold, is due.
+    pub(super) fn due(&self, id: EntryId) -> Option<Instant> {
+        let entry = self.get(id).and_then(Entry::due);
+        entry.into_iter().chain(self.holds.get(&id).map(|hold| hold.until)).min()
     }
 
     /// The first entry after a key, or the first of all.

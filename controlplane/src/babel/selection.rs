@@ -105,10 +105,8 @@ impl Babel {
     }
 
     fn found(&mut self, id: EntryId, now: Selection) {
-        let Some(entry) = self.table.get_mut(id) else { return };
-        let held = entry.hold.take().is_some();
-        let key = entry.key;
-        self.table.held.remove(&id);
+        let Some(key) = self.table.get(id).map(|entry| entry.key) else { return };
+        let held = self.table.holds.remove(&id).is_some();
         if held || now.via != Via::Own {
             self.install(id, None);
         }
@@ -150,7 +148,7 @@ impl Babel {
     /// Moves the deadline of an entry forward if need be. A later one is found when the earlier fires, so
     /// that a refresh costs nothing here.
     pub(super) fn schedule(&mut self, id: EntryId) {
-        if let Some(due) = self.table.get(id).and_then(Entry::due) {
+        if let Some(due) = self.table.due(id) {
             self.wake_by(id, due.max(self.now + LEAST_DELAY));
         }
     }

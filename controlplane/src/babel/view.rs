@@ -128,7 +128,7 @@ impl Babel {
 
     /// Prefixes that were lost, and are kept from falling back to shorter ones.
     pub fn held(&self) -> impl Iterator<Item = RouteKey> {
-        self.table.held.iter().filter_map(|id| self.table.get(*id)).map(|entry| entry.key)
+        self.table.holds.keys().filter_map(|id| self.table.get(*id)).map(|entry| entry.key)
     }
 
     /// Labels and counts since the start, in a fixed order.
