@@ -206,3 +206,48 @@ fn ten_thousand_hostile_packets_do_no_harm() {
     );
     assert!(memory < before.1 + 32 * 1024, "{memory} KiB");
 }
+
+/// Processes that never rest, until they are dropped.
+fn busy(lab: &Lab, count: usize) -> Vec<Process> {
+    let log = lab.directory().join("busy.log");
+    let start =
+        |_| Process::start(Command::new("sh").args(["-c", "while :; do :; done"]), &log).unwrap();
+    (0..count).map(start).collect()
+}
+
+#[test]
+fn a_machine_at_load_16_loses_no_neighbour_and_no_route() {
+    let Some(mut lab) = Lab::or_skip() else { return };
+    let line = Line::new(&mut lab).unwrap();
+    line.routers[0].ip(&format!("route add {LEFT} dev ab proto static\n")).unwrap();
+    let _routers = [0, 1, 2]
+        .map(|number| line.start(number, Speaker::Sixwire, &["--profile", "fast"]).unwrap());
+    wait_for("the route at the far end", PATIENCE, || match line.routes(2, LEFT).unwrap() {
+        routes if routes.is_empty() => Err("none".to_owned()),
+        _ => Ok(()),
+    })
+    .unwrap();
+    let logs = [0, 1, 2].map(|number| lab.directory().join(format!("monitor{number}.log")));
+    let _monitors = [0, 1, 2].map(|number| {
+        let mut command = line.routers[number].command(&binary("sixwire").to_string_lossy());
+        command.args(["babel", "monitor", "--json", "--socket"]).arg(line.socket(number));
+        Process::start(&mut command, &logs[number]).unwrap()
+    });
+    let told = |number: usize| fs::read_to_string(&logs[number]).unwrap_or_default();
+    for number in 0..3 {
+        wait_for("what is there", PATIENCE, || {
+            let told = told(number);
+            let (neighbour, route) = (told.contains("\"neighbour\""), told.contains(LEFT));
+            if neighbour && (route || number == 0) { Ok(()) } else { Err(told) }
+        })
+        .unwrap();
+    }
+    let busy = busy(&lab, 16);
+    pause(Duration::from_secs(20));
+    drop(busy);
+    for number in 0..3 {
+        let told = told(number);
+        assert!(!told.contains("\"flush\""), "router {number}: {told}");
+    }
+    assert!(!line.routes(2, LEFT).unwrap().is_empty());
+}

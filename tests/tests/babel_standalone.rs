@@ -223,3 +223,36 @@ fn the_end_of_an_engine_with_many_routes_is_quick_and_touches_nobody_elses() {
     let left = run(ip.args(["-n", line.routers[1].name()]).args(args)).unwrap();
     assert_eq!(left.lines().filter(|one| one.starts_with("fd11:")).count(), 30, "{left}");
 }
+
+#[test]
+fn a_route_whose_place_is_taken_is_said_to_be_missing_and_made_once_it_is_free() {
+    const TAKEN: &str = "fd11:a::/64";
+    let Some(mut lab) = Lab::or_skip() else { return };
+    let line = Line::new(&mut lab).unwrap();
+    let place = format!("{TAKEN} dev bc metric 6326 proto 99");
+    line.routers[1].ip(&format!("route add {place}\n")).unwrap();
+    let _left = line.start(0, Speaker::Sixwire, &[&QUICK[..], &["--announce", TAKEN]].concat());
+    let _middle = line.start(1, Speaker::Sixwire, &QUICK).unwrap();
+    let installed = |what: bool| {
+        wait_for(&format!("a route that is installed: {what}"), PATIENCE, || {
+            let mut command = line.routers[1].command(&binary("sixwire").to_string_lossy());
+            command.args(["babel", "routes", "--json", "--socket"]).arg(line.socket(1));
+            let said = run(&mut command).map_err(|error| format!("{error:#}"))?;
+            let report: serde_json::Value = serde_json::from_str(&said).unwrap();
+            let routes = report["routes"].as_array().unwrap();
+            let found = |one: &&serde_json::Value| {
+                one["destination"] == TAKEN && one["state"] == "selected"
+            };
+            match routes.iter().find(found).map(|one| &one["installed"]) {
+                Some(value) if *value == what => Ok(()),
+                _ => Err(said),
+            }
+        })
+        .unwrap();
+    };
+    installed(false);
+    assert_eq!(line.routes(1, TAKEN).unwrap(), Vec::<String>::new(), "the other's leads to nobody");
+    line.routers[1].ip(&format!("route del {place}\n")).unwrap();
+    installed(true);
+    until_there(&line, 1, TAKEN);
+}
