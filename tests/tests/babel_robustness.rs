@@ -228,7 +228,7 @@ fn a_machine_at_load_16_loses_no_neighbour_and_no_route() {
     })
     .unwrap();
     let logs = [0, 1, 2].map(|number| lab.directory().join(format!("monitor{number}.log")));
-    let _monitors = [0, 1, 2].map(|number| {
+    let mut monitors = [0, 1, 2].map(|number| {
         let mut command = line.routers[number].command(&binary("sixwire").to_string_lossy());
         command.args(["babel", "monitor", "--json", "--socket"]).arg(line.socket(number));
         Process::start(&mut command, &logs[number]).unwrap()
@@ -245,8 +245,9 @@ fn a_machine_at_load_16_loses_no_neighbour_and_no_route() {
     let busy = busy(&lab, 16);
     pause(Duration::from_secs(20));
     drop(busy);
-    for number in 0..3 {
+    for (number, monitor) in monitors.iter_mut().enumerate() {
         let told = told(number);
+        assert_eq!(monitor.ended().unwrap(), None, "monitor {number}: {told}");
         assert!(!told.contains("\"flush\""), "router {number}: {told}");
     }
     assert!(!line.routes(2, LEFT).unwrap().is_empty());

@@ -231,7 +231,8 @@ fn a_route_whose_place_is_taken_is_said_to_be_missing_and_made_once_it_is_free()
     let line = Line::new(&mut lab).unwrap();
     let place = format!("{TAKEN} dev bc metric 6326 proto 99");
     line.routers[1].ip(&format!("route add {place}\n")).unwrap();
-    let _left = line.start(0, Speaker::Sixwire, &[&QUICK[..], &["--announce", TAKEN]].concat());
+    let flags = [&QUICK[..], &["--announce", TAKEN]].concat();
+    let _left = line.start(0, Speaker::Sixwire, &flags).unwrap();
     let _middle = line.start(1, Speaker::Sixwire, &QUICK).unwrap();
     let installed = |what: bool| {
         wait_for(&format!("a route that is installed: {what}"), PATIENCE, || {

@@ -51,12 +51,14 @@ fn babeld_and_ours_agree_on_the_delay_between_them() {
     run(tc.args("qdisc add dev ba root netem delay 50ms".split(' '))).unwrap();
     let mut ours = line.routers[0].command(&binary("sixwire").to_string_lossy());
     ours.args(["babel", "run", "--hello-interval", "1s", "-i", "ab=96,rtt-max=120ms", "--socket"]);
-    let _ours = Process::start(ours.arg(line.socket(0)), &lab.directory().join("ours.log"));
+    let _ours =
+        Process::start(ours.arg(line.socket(0)), &lab.directory().join("ours.log")).unwrap();
     let dump = lab.directory().join("babeld.log");
     let mut babeld = line.routers[1].command("babeld");
     babeld.args(["-I", "", "-S", "", "-d", "1", "-h", "1", "-H", "1"]);
     babeld.args(["-C", "interface ba type tunnel enable-timestamps true"]);
-    let _babeld = Process::start(babeld.args(["-C", "redistribute local deny", "ba"]), &dump);
+    let _babeld =
+        Process::start(babeld.args(["-C", "redistribute local deny", "ba"]), &dump).unwrap();
     let as_set = |rtt: Option<f64>| rtt.filter(|rtt| (48.0..75.0).contains(rtt));
     wait_for("ours to measure it, and to charge for it", PATIENCE, || {
         let mut ask = line.routers[0].command(&binary("sixwire").to_string_lossy());
