@@ -19,6 +19,11 @@ fn on(speakers: &[Speaker], edges: &[(usize, usize)], scenario: fn(&mut Topology
     scenario(&mut topology).unwrap();
 }
 
+/// A grid of nine where every link is one of ours to another.
+fn alternating(other: Speaker) -> [Speaker; 9] {
+    std::array::from_fn(|number| if number % 2 == 0 { Sixwire } else { other })
+}
+
 #[test]
 fn prefixes_come_and_go_on_a_line_in_every_order() {
     on_lines(&ORDERS, Families::Ipv6, prefixes_come_and_go);
@@ -41,7 +46,18 @@ fn metrics_swing_in_a_mixed_grid() {
 
 #[test]
 fn an_origin_moves_in_a_mixed_grid() {
-    on(&GRID_SPEAKERS, &GRID, an_origin_moves);
+    // From ours to babeld to BIRD; to ours, below.
+    on(&GRID_SPEAKERS, &GRID, |grid| an_origin_moves(grid, &[0, 8, 4]));
+}
+
+#[test]
+fn an_origin_moves_in_a_grid_of_ours_and_babeld() {
+    on(&alternating(Babeld), &GRID, |grid| an_origin_moves(grid, &[0, 8, 1, 4, 7, 0]));
+}
+
+#[test]
+fn an_origin_moves_in_a_grid_of_ours_and_bird() {
+    on(&alternating(Bird), &GRID, |grid| an_origin_moves(grid, &[0, 8, 1, 4, 7, 0]));
 }
 
 #[test]

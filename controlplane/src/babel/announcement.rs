@@ -285,7 +285,8 @@ impl Babel {
     fn retraction(&self, key: RouteKey, interval: Interval) -> Update {
         Update {
             route: Some(key),
-            router_id: None,
+            // Ours goes with our number; another's in force would not.
+            router_id: Some(self.params.router_id),
             next_hop: None,
             seqno: self.seqno,
             metric: Metric::INFINITY,
@@ -327,7 +328,7 @@ impl Babel {
         let Turn { key, entry, waiting } = *turn;
         let (own, now) = (self.params.router_id, self.now);
         let held = route::hold_time(update.interval);
-        let Some(router_id) = update.router_id else {
+        let Some(router_id) = update.router_id.filter(|_| update.metric.is_finite()) else {
             return Carried { key, waiting, content: Content::Retracted };
         };
         if let Some(id) = entry {

@@ -154,8 +154,8 @@ pub struct EchoedTimes {
 pub struct Update {
     /// What it is about; `None` (AE 0) retracts everything the sender announced.
     pub route: Option<RouteKey>,
-    /// Originator; always there when the metric is finite. A retraction has none when read, and
-    /// its own is not written.
+    /// Originator; always there when the metric is finite. A retraction has none when read; when written, its own only
+    /// takes the place of another that is in force.
     pub router_id: Option<RouterId>,
     /// Where to send packets; there or not as the router-id is. An IPv6 next hop of an IPv4
     /// destination is v4-via-v6 (RFC 9229, AE 4).

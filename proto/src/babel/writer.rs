@@ -198,6 +198,12 @@ impl Writer {
         let encoding = if update.metric.is_finite() {
             self.implied(destination, update)?
         } else {
+            // babeld reads its seqno with the router-id in force as a feasibility distance, although neither is to be
+            // used (RFC 8966 §4.6.9).
+            let others = |own| self.state.router_id.is_some_and(|in_force| in_force != own);
+            if let Some(own) = update.router_id.filter(|own| others(*own)) {
+                self.router_id(own);
+            }
             PrefixEncoding::of(destination)
         };
         let (flags, omitted) = self.compress(encoding, destination);

@@ -222,6 +222,25 @@ fn hello_stamps_are_known_and_filled_at_once() {
     assert!(writer.finish().unwrap().stamps.is_empty());
 }
 
+/// babeld 1.12.1 reads the two together as a distance of the prefix, and believes nothing older for minutes.
+#[test]
+fn the_seqno_of_a_retraction_never_stands_under_the_router_id_of_somebody_else() {
+    let of_1 = announce("fd00::/64", 1, "fe80::9");
+    let ours = Update {
+        router_id: Some(id(2)),
+        ..retract(Some(RouteKey::to("fd00:1::/64".parse().unwrap())))
+    };
+    let (router_id, next_hop, update) = (tlv_type::ROUTER_ID, tlv_type::NEXT_HOP, tlv_type::UPDATE);
+    assert_eq!(
+        kinds(&[of_1, ours, ours]),
+        [router_id, next_hop, update, router_id, update, update]
+    );
+    // With none in force there is nothing to be mistaken for it.
+    assert_eq!(kinds(&[ours, ours]), [update, update]);
+    let of_2 = Update { router_id: Some(id(2)), ..of_1 };
+    assert_eq!(kinds(&[ours, of_2, ours]), [update, router_id, next_hop, update, update]);
+}
+
 #[test]
 fn what_no_receiver_may_accept_is_left_out_and_counted() {
     let good = announce("fd00::/64", 1, "fe80::9");
