@@ -3,7 +3,6 @@
 
 mod group;
 mod refused;
-mod runs;
 mod targets;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,11 +12,11 @@ use netlink_packet_route::route::RouteMessage;
 use nix::errno::Errno;
 use sixwire_proto::link::LinkId;
 use sixwire_proto::prefix::Prefix;
+use sixwire_proto::runs::Runs;
 
 use self::group::Groups;
 use self::refused::Refused;
 pub use self::refused::Retried;
-use self::runs::Runs;
 use self::targets::{Naming, TargetId, Targets};
 use crate::error::Error;
 use crate::model::{NextHop, ROUTE_METRIC, RouteChange, RouteKey, RouteTarget};
@@ -42,8 +41,8 @@ pub struct RouteWriter {
 /// What leads where. Routes from everywhere, which are nearly all, take no room for a source.
 #[derive(Debug, Default)]
 struct Routes {
-    everywhere: Runs<Prefix, TargetId>,
-    from_source: Runs<(Prefix, Prefix), TargetId>,
+    everywhere: Runs<(Prefix, TargetId)>,
+    from_source: BTreeMap<(Prefix, Prefix), TargetId>,
 }
 
 /// Whether the kernel has next-hop objects, and the next number for one.
@@ -399,32 +398,35 @@ impl RouteWriter {
 impl Routes {
     fn get(&self, key: RouteKey) -> Option<TargetId> {
         match key.source {
-            None => self.everywhere.get(&key.prefix),
-            Some(source) => self.from_source.get(&(key.prefix, source)),
+            None => self.everywhere.find(|(prefix, _)| prefix.cmp(&key.prefix)).map(|(_, id)| id),
+            Some(source) => self.from_source.get(&(key.prefix, source)).copied(),
         }
     }
 
     fn insert(&mut self, key: RouteKey, id: TargetId) -> Option<TargetId> {
-        match key.source {
-            None => self.everywhere.insert(key.prefix, id),
-            Some(source) => self.from_source.insert((key.prefix, source), id),
+        if let Some(source) = key.source {
+            return self.from_source.insert((key.prefix, source), id);
         }
+        let from = |(prefix, _): (Prefix, TargetId)| prefix.cmp(&key.prefix);
+        if let Some((_, before)) = self.everywhere.find_mut(from) {
+            return Some(std::mem::replace(before, id));
+        }
+        self.everywhere.insert((key.prefix, id), from);
+        None
     }
 
     fn remove(&mut self, key: RouteKey) -> Option<TargetId> {
         match key.source {
-            None => self.everywhere.remove(&key.prefix),
+            None => self.everywhere.remove(|(prefix, _)| prefix.cmp(&key.prefix)).map(|(_, id)| id),
             Some(source) => self.from_source.remove(&(key.prefix, source)),
         }
     }
 
     fn keys(&self) -> impl Iterator<Item = RouteKey> {
-        let everywhere = self.everywhere.iter().map(|(prefix, _)| RouteKey::to(*prefix));
-        let from_source = self.from_source.iter();
-        everywhere.chain(
-            from_source
-                .map(|((prefix, from), _)| RouteKey { prefix: *prefix, source: Some(*from) }),
-        )
+        let from_source = self.from_source.keys();
+        let from_source =
+            from_source.map(|(prefix, from)| RouteKey { prefix: *prefix, source: Some(*from) });
+        self.everywhere.iter().map(|(prefix, _)| RouteKey::to(prefix)).chain(from_source)
     }
 }
 

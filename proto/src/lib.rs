@@ -1,5 +1,6 @@
 //! What travels on the wire and lies on disk: value types, Babel packets, certificates, signed
-//! network state, peer messages and registry bodies.
+//! network state, peer messages and registry bodies; and the few plain things that all crates share (`runs`, `seed`,
+//! `time`).
 //!
 //! No sockets, clocks, randomness or tasks: everything here is a function of its arguments.
 
@@ -16,6 +17,7 @@ pub mod peer;
 pub mod prefix;
 pub mod registry;
 pub mod router_id;
+pub mod runs;
 pub mod seed;
 pub mod seqno;
 pub mod state;

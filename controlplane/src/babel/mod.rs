@@ -37,7 +37,6 @@ mod few;
 mod filter;
 mod hello;
 mod hold;
-mod index;
 mod input;
 mod link;
 mod neighbour;

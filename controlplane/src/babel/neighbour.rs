@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv6Addr;
-use std::num::NonZeroU32;
 use std::time::Duration;
 
 use sixwire_proto::babel::{Hello, HelloKind, Ihu};
@@ -23,7 +22,7 @@ use super::smoothing::Smoothing;
 
 /// Names one life of a neighbour; never used again after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct NeighbourId(NonZeroU32);
+pub(super) struct NeighbourId(u32);
 
 /// A node heard on a link.
 #[derive(Debug)]
@@ -227,8 +226,8 @@ pub(super) struct Neighbours {
 impl Neighbours {
     /// Adds one.
     pub(super) fn insert(&mut self, neighbour: Neighbour) -> NeighbourId {
-        self.made = self.made.wrapping_add(1).max(1);
-        let id = NeighbourId(NonZeroU32::new(self.made).unwrap_or(NonZeroU32::MIN));
+        self.made = self.made.wrapping_add(1);
+        let id = NeighbourId(self.made);
         self.by_address.insert((neighbour.link, neighbour.address), id);
         self.by_id.insert(id, neighbour);
         id

@@ -9,11 +9,11 @@ use sixwire_proto::babel::RouteKey;
 use sixwire_proto::interval::Interval;
 use sixwire_proto::metric::{Cost, Metric};
 use sixwire_proto::router_id::RouterId;
+use sixwire_proto::runs::Runs;
 use sixwire_proto::seqno::Seqno;
 use sixwire_proto::time::Instant;
 
 use super::few::Few;
-use super::index::Index;
 use super::neighbour::NeighbourId;
 use super::next_hop::NextHopId;
 use super::source::{self, Distance, Source};
@@ -190,10 +190,11 @@ fn micros(duration: Duration) -> u64 {
 /// All entries, by id and in the order of their keys.
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    index: Index,
+    /// In the order of their keys, so that neighbouring prefixes share their octets in an Update.
+    index: Runs<EntryId>,
     slots: Vec<Option<Entry>>,
     free: Vec<EntryId>,
-    /// Those of entries that have one.
+    /// What entries are held by: few ever are.
     pub(super) holds: BTreeMap<EntryId, Hold>,
     /// Routes of neighbours and of our own.
     routes: usize,

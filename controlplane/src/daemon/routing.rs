@@ -1,7 +1,9 @@
 //! Drives the routing engine: its socket, its deadlines, its commands; hands on what it decides.
 
+mod view;
+
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use sixwire_proto::babel::{PORT, RouteKey};
@@ -22,10 +24,10 @@ use super::recorder::Recorder;
 use super::tally::{LINES_SUPPRESSED, LineBudget};
 use super::unopened::Unopened;
 use super::watchers::{Change, Watchers};
-use crate::babel::{
-    Authentication, Babel, Event, Input, LinkParams, NeighbourView, Output, RouteState, RouteView,
-    Target, wire_time,
-};
+use crate::babel::{Authentication, Babel, Event, Input, LinkParams, Output, Target, wire_time};
+
+use view::selected;
+pub(super) use view::{SelectedRoute, Table, View};
 
 /// What may be asked of the routing task.
 #[derive(Debug)]
@@ -78,39 +80,6 @@ pub(super) enum Reach {
 
 /// The latest decision for each route, on its way to the kernel.
 pub(super) type RouteUpdates = BTreeMap<RouteKey, Target>;
-
-/// The routing table and the neighbours at one moment, for people.
-#[derive(Clone, Debug, Default)]
-pub(super) struct View {
-    /// Selected routes.
-    pub(super) routes: BTreeMap<RouteKey, SelectedRoute>,
-    /// Neighbours that can be used.
-    pub(super) neighbours: BTreeMap<(LinkId, Ipv6Addr), NeighbourView>,
-    /// Counters of the engine and of this driver that are not zero.
-    pub(super) counters: Vec<(String, u64)>,
-}
-
-/// All that the engine knows of others and announces itself.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Table {
-    /// Every neighbour.
-    pub(super) neighbours: Vec<NeighbourView>,
-    /// Every route.
-    pub(super) routes: Vec<RouteView>,
-}
-
-/// A selected route.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct SelectedRoute {
-    /// Link it leads through.
-    pub(super) link: LinkId,
-    /// Neighbour it leads to.
-    pub(super) next_hop: IpAddr,
-    /// Our metric.
-    pub(super) metric: Metric,
-    /// Its originator.
-    pub(super) router_id: RouterId,
-}
 
 /// The routing task.
 pub(super) struct Routing {
@@ -385,26 +354,27 @@ impl Routing {
         match event {
             Event::NeighbourUp { link, neighbour, cost }
             | Event::NeighbourCost { link, neighbour, cost } => {
-                let before = self.neighbours.insert((link, neighbour), cost);
-                self.outlets.neighbours.cost((link, neighbour), (before, Some(cost)));
-                self.watchers.neighbour((link, neighbour), (before, Some(cost)));
-                self.outlets.news.amend(|news| {
-                    news.neighbours.insert((link, neighbour), Some(cost));
-                });
+                self.neighbour((link, neighbour), Some(cost));
             }
-            Event::NeighbourDown { link, neighbour, .. } => {
-                let before = self.neighbours.remove(&(link, neighbour));
-                self.outlets.neighbours.cost((link, neighbour), (before, None));
-                self.watchers.neighbour((link, neighbour), (before, None));
-                self.outlets.news.amend(|news| {
-                    news.neighbours.insert((link, neighbour), None);
-                });
-            }
+            Event::NeighbourDown { link, neighbour, .. } => self.neighbour((link, neighbour), None),
             Event::NeighbourRestarted { .. }
             | Event::Refused { .. }
             | Event::Starved { .. }
             | Event::SeqnoAhead { .. } => {}
         }
+    }
+
+    /// A neighbour can be used at this cost, or not any more.
+    fn neighbour(&mut self, who: (LinkId, Ipv6Addr), now: Option<Cost>) {
+        let before = match now {
+            Some(cost) => self.neighbours.insert(who, cost),
+            None => self.neighbours.remove(&who),
+        };
+        self.outlets.neighbours.cost(who, (before, now));
+        self.watchers.neighbour(who, (before, now));
+        self.outlets.news.amend(|news| {
+            news.neighbours.insert(who, now);
+        });
     }
 
     fn route_changed(&mut self, route: RouteKey, target: Target, left: Option<RouterId>) {
@@ -477,13 +447,6 @@ async fn relieve(routes: &Mailbox<RouteUpdates>) {
     // A writer that takes nothing just now (after a restart it waits for calm) must not keep us from
     // hearing Hellos.
     let _ = timeout(LONGEST_RELIEF, routes.relieve(|updates| updates.len() > BACKLOG)).await;
-}
-
-/// A route of a neighbour that is in use.
-fn selected(view: RouteView) -> Option<(RouteKey, SelectedRoute)> {
-    let ((link, _), next_hop) = view.neighbour.zip(view.next_hop)?;
-    let route = SelectedRoute { link, next_hop, metric: view.metric, router_id: view.router_id };
-    (view.state == RouteState::Selected).then_some((view.route, route))
 }
 
 /// The largest UDP payload there is.

@@ -159,9 +159,8 @@ impl ForeignRoutes {
             let request = RouteNetlinkMessage::GetRoute(message);
             let wanted = |object| match object {
                 RouteNetlinkMessage::NewRoute(message) => {
-                    let (route, place) =
-                        route(&message).filter(|(route, _)| (self.wanted)(route))?;
-                    Some((route.key, Known::of(&message, &route, place)))
+                    let found = route(&message).filter(|(route, _)| (self.wanted)(route))?;
+                    Some((found.0.key, Known::of(&message, found)))
                 }
                 _ => None,
             };
@@ -178,7 +177,7 @@ impl ForeignRoutes {
             // It may have taken the place of one that was wanted.
             return self.forget(route.key, place);
         }
-        self.enter(route.key, Known::of(message, &route, place));
+        self.enter(route.key, Known::of(message, (route, place)));
         Some(route.key)
     }
 
@@ -226,7 +225,7 @@ impl ForeignRoutes {
 }
 
 impl Known {
-    fn of(message: &RouteMessage, route: &ForeignRoute, place: Place) -> Self {
+    fn of(message: &RouteMessage, (route, place): (ForeignRoute, Place)) -> Self {
         Self { place, protocol: route.protocol, hops: hops(message) }
     }
 }
@@ -247,21 +246,16 @@ pub(super) fn route(message: &RouteMessage) -> Option<(ForeignRoute, Place)> {
 }
 
 pub(super) fn hops(message: &RouteMessage) -> Vec<Hop> {
-    let own = (interface(&message.attributes), gateway(&message.attributes));
-    let single = own.0.map(|interface| (interface, own.1));
+    let single = message.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Oif(interface) => Some((*interface, gateway(&message.attributes))),
+        _ => None,
+    });
     let several = message.attributes.iter().filter_map(|attribute| match attribute {
         RouteAttribute::MultiPath(several) => Some(several),
         _ => None,
     });
     let several = several.flatten().map(|hop| (hop.interface_index, gateway(&hop.attributes)));
     several.chain(single).collect()
-}
-
-fn interface(attributes: &[RouteAttribute]) -> Option<u32> {
-    attributes.iter().find_map(|attribute| match attribute {
-        RouteAttribute::Oif(index) => Some(*index),
-        _ => None,
-    })
 }
 
 fn gateway(attributes: &[RouteAttribute]) -> Option<IpAddr> {

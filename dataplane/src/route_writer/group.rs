@@ -265,7 +265,7 @@ impl RouteWriter {
             return Vec::new();
         }
         let routes = self.routes.everywhere.iter();
-        routes.filter_map(|(to, id)| Some((RouteKey::to(*to), Some(*targets.get(id)?)))).collect()
+        routes.filter_map(|(to, id)| Some((RouteKey::to(to), Some(*targets.get(&id)?)))).collect()
     }
 }
 
